@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file export.h
+ * How a function of the library is declared: visible, with C linkage.
+ */
+#ifndef HVTLFS_EXPORT_H
+#define HVTLFS_EXPORT_H
+
+#if defined(__GNUC__)
+#define HVTLFS_API __attribute__((visibility("default")))
+#define HVTLFS_MUST_USE __attribute__((warn_unused_result))
+#else
+#define HVTLFS_API
+#define HVTLFS_MUST_USE
+#endif
+
+#ifdef __cplusplus
+#define HVTLFS_BEGIN_DECLS extern "C" {
+#define HVTLFS_END_DECLS }
+#else
+#define HVTLFS_BEGIN_DECLS
+#define HVTLFS_END_DECLS
+#endif
+
+#endif

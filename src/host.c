@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The only caller of host callbacks. Each wrapper knows whether its callback may be
+ * absent and what happens then, so that no device has to.
+ */
+#include "host.h"
+
+
+void hvti_host_copy(struct hvti_host *host, const struct hvtlfs_host_ops *ops, void *context)
+{
+    size_t known = ops->size < sizeof(host->ops) ? ops->size : sizeof(host->ops);
+
+    memset(host, 0, sizeof(*host));
+    memcpy(&host->ops, ops, known);
+    host->ops.size = sizeof(host->ops);
+    host->context = context;
+}
+
+const char *hvti_host_missing_required(const struct hvti_host *host)
+{
+    if (!host->ops.gpa_read) {
+        return "gpa_read";
+    }
+    if (!host->ops.gpa_write) {
+        return "gpa_write";
+    }
+    return host->ops.gpa_probe ? NULL : "gpa_probe";
+}
+
+uint32_t hvti_host_needs_met(const struct hvti_host *host)
+{
+    const struct hvtlfs_host_ops *ops = &host->ops;
+    uint32_t met = 0;
+
+    met |= ops->guest_tsc ? BIT32(HVTI_NEED_TSC) : 0;
+    met |= ops->host_time ? BIT32(HVTI_NEED_CLOCK) : 0;
+    met |= ops->apic_read && ops->apic_write ? BIT32(HVTI_NEED_APIC) : 0;
+    met |= ops->request_interrupt ? BIT32(HVTI_NEED_INTERRUPT) : 0;
+    met |= ops->kick ? BIT32(HVTI_NEED_KICK) : 0;
+    met |= hvti_host_maps_overlays(host) || ops->gpa_compare_exchange
+               ? BIT32(HVTI_NEED_SHARED_PAGES)
+               : 0;
+    met |= ops->arm_deadline ? BIT32(HVTI_NEED_DEADLINE) : 0;
+    met |= ops->vp_runtime ? BIT32(HVTI_NEED_RUNTIME) : 0;
+    met |= ops->spin_wait ? BIT32(HVTI_NEED_SPIN_WAIT) : 0;
+    met |= ops->system_reset ? BIT32(HVTI_NEED_RESET) : 0;
+    met |= ops->crash ? BIT32(HVTI_NEED_CRASH) : 0;
+    met |= ops->tlb_flush ? BIT32(HVTI_NEED_TLB_FLUSH) : 0;
+    return met;
+}
+
+const char *hvti_need_reason(enum hvti_need need)
+{
+    static const char *const reasons[HVTI_NEED_COUNT] = {
+        [HVTI_NEED_CLOCK] = "the host gives no clock: host_time, or guest_tsc with an invariant "
+                            "TSC of a known rate above 10 MHz",
+        [HVTI_NEED_TSC] = "the host gives no guest_tsc",
+        [HVTI_NEED_FREQUENCIES] = "tsc_hz or apic_hz is not configured",
+        [HVTI_NEED_APIC] = "the host gives no apic_read and apic_write",
+        [HVTI_NEED_INTERRUPT] = "the host gives no request_interrupt",
+        [HVTI_NEED_KICK] = "the host gives no kick",
+        [HVTI_NEED_SHARED_PAGES] = "the host gives neither overlay_set and overlay_clear nor "
+                                   "gpa_compare_exchange",
+        [HVTI_NEED_DEADLINE] = "the host gives no arm_deadline",
+        [HVTI_NEED_RUNTIME] = "the host gives no vp_runtime",
+        [HVTI_NEED_SPIN_WAIT] = "the host gives no spin_wait",
+        [HVTI_NEED_RESET] = "the host gives no system_reset",
+        [HVTI_NEED_CRASH] = "the host gives no crash",
+        [HVTI_NEED_TLB_FLUSH] = "the host gives no tlb_flush",
+        [HVTI_NEED_IMPLEMENTATION] = "this version of the library does not implement it",
+    };
+    return reasons[need];
+}
+
+bool hvti_host_gpa_read(const struct hvti_host *host, uint64_t gpa, void *buffer, size_t size)
+{
+    return host->ops.gpa_read(host->context, gpa, buffer, size);
+}
+
+bool hvti_host_gpa_write(const struct hvti_host *host, uint64_t gpa, const void *buffer,
+                         size_t size)
+{
+    return host->ops.gpa_write(host->context, gpa, buffer, size);
+}
+
+bool hvti_host_gpa_is_ram(const struct hvti_host *host, uint64_t gpa)
+{
+    return host->ops.gpa_probe(host->context, gpa) == HVTLFS_GPA_RAM;
+}
+
+bool hvti_host_gpa_cas(const struct hvti_host *host, uint64_t gpa, uint32_t *expected,
+                       uint32_t desired, bool *done)
+{
+    return host->ops.gpa_compare_exchange &&
+           host->ops.gpa_compare_exchange(host->context, gpa, expected, desired, done);
+}
+
+bool hvti_host_maps_overlays(const struct hvti_host *host)
+{
+    return host->ops.overlay_set && host->ops.overlay_clear;
+}
+
+bool hvti_host_overlay_set(const struct hvti_host *host, const struct hvtlfs_overlay *overlay)
+{
+    return host->ops.overlay_set(host->context, overlay);
+}
+
+void hvti_host_overlay_clear(const struct hvti_host *host, const struct hvtlfs_overlay *overlay)
+{
+    host->ops.overlay_clear(host->context, overlay);
+}
+
+void hvti_host_lock(const struct hvti_host *host)
+{
+    if (host->ops.lock) {
+        host->ops.lock(host->context);
+    }
+}
+
+void hvti_host_unlock(const struct hvti_host *host)
+{
+    if (host->ops.unlock) {
+        host->ops.unlock(host->context);
+    }
+}
+
+void hvti_host_interrupt(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
+                         bool auto_eoi)
+{
+    const struct hvtlfs_interrupt interrupt = {.vector = vector, .auto_eoi = auto_eoi};
+
+    host->ops.request_interrupt(host->context, vp_index, &interrupt);
+}
+
+void hvti_host_nmi(const struct hvti_host *host, uint32_t vp_index)
+{
+    const struct hvtlfs_interrupt interrupt = {.vector = 2, .nmi = true};
+
+    host->ops.request_interrupt(host->context, vp_index, &interrupt);
+}
+
+void hvti_host_kick(const struct hvti_host *host, uint32_t vp_index)
+{
+    host->ops.kick(host->context, vp_index);
+}
+
+void hvti_host_apic_write(const struct hvti_host *host, uint32_t vp_index,
+                          enum hvtlfs_apic_register reg, uint64_t value)
+{
+    host->ops.apic_write(host->context, vp_index, reg, value);
+}
+
+uint64_t hvti_host_apic_read(const struct hvti_host *host, uint32_t vp_index,
+                             enum hvtlfs_apic_register reg)
+{
+    return host->ops.apic_read(host->context, vp_index, reg);
+}
+
+uint64_t hvti_host_guest_tsc(const struct hvti_host *host, uint32_t vp_index)
+{
+    return host->ops.guest_tsc(host->context, vp_index);
+}
+
+uint64_t hvti_host_time(const struct hvti_host *host)
+{
+    return host->ops.host_time(host->context);
+}
+
+void hvti_host_arm_deadline(const struct hvti_host *host, uint32_t vp_index, uint64_t deadline)
+{
+    host->ops.arm_deadline(host->context, vp_index, deadline);
+}
+
+uint64_t hvti_host_vp_runtime(const struct hvti_host *host, uint32_t vp_index)
+{
+    return host->ops.vp_runtime(host->context, vp_index);
+}
+
+void hvti_host_spin_wait(const struct hvti_host *host, uint32_t vp_index, uint32_t spins)
+{
+    host->ops.spin_wait(host->context, vp_index, spins);
+}
+
+void hvti_host_system_reset(const struct hvti_host *host, uint32_t vp_index)
+{
+    host->ops.system_reset(host->context, vp_index);
+}
+
+void hvti_host_crash(const struct hvti_host *host, uint32_t vp_index,
+                     const struct hvtlfs_crash *crash)
+{
+    host->ops.crash(host->context, vp_index, crash);
+}
+
+void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
+                         const struct hvtlfs_vp_set *targets, const struct hvtlfs_flush *flush)
+{
+    host->ops.tlb_flush(host->context, vp_index, targets, flush);
+}
+
+bool hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
+                        const struct hvtlfs_vp_set *targets)
+{
+    if (!host->ops.send_ipi) {
+        return false;
+    }
+    host->ops.send_ipi(host->context, vp_index, vector, targets);
+    return true;
+}

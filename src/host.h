@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* The seam: the only way from the library to the host's callbacks. */
+#ifndef HVTI_HOST_H
+#define HVTI_HOST_H
+
+#include <hvtlfs/host.h>
+
+#include "util.h"
+
+/* Our copy of what the host gave; embedded in the partition. */
+struct hvti_host {
+    struct hvtlfs_host_ops ops;
+    void *context;
+};
+
+/* What a feature may need of the host. A need is met by one callback or by one of several. */
+enum hvti_need {
+    HVTI_NEED_CLOCK,         /* an invariant TSC that can be read, or a host clock */
+    HVTI_NEED_TSC,           /* guest_tsc */
+    HVTI_NEED_FREQUENCIES,   /* both rates configured */
+    HVTI_NEED_APIC,          /* apic_read and apic_write */
+    HVTI_NEED_INTERRUPT,     /* request_interrupt */
+    HVTI_NEED_KICK,          /* kick */
+    HVTI_NEED_SHARED_PAGES,  /* overlay_set and overlay_clear, or gpa_compare_exchange */
+    HVTI_NEED_DEADLINE,      /* arm_deadline */
+    HVTI_NEED_RUNTIME,       /* vp_runtime */
+    HVTI_NEED_SPIN_WAIT,     /* spin_wait */
+    HVTI_NEED_RESET,         /* system_reset */
+    HVTI_NEED_CRASH,         /* crash */
+    HVTI_NEED_TLB_FLUSH,     /* tlb_flush */
+    HVTI_NEED_IMPLEMENTATION, /* never met: announced by nobody until the library has it */
+    HVTI_NEED_COUNT
+};
+
+/* Copy the callbacks; a member the caller's version of the struct does not have is NULL. */
+void hvti_host_copy(struct hvti_host *host, const struct hvtlfs_host_ops *ops, void *context);
+
+/* The name of a required callback that is missing, or NULL. */
+const char *hvti_host_missing_required(const struct hvti_host *host);
+
+/* Bits 1 << enum hvti_need that the callbacks meet. The clock and the rates are the caller's to add. */
+uint32_t hvti_host_needs_met(const struct hvti_host *host);
+
+/* A phrase for a need that is not met. */
+const char *hvti_need_reason(enum hvti_need need);
+
+bool hvti_host_gpa_read(const struct hvti_host *host, uint64_t gpa, void *buffer, size_t size);
+bool hvti_host_gpa_write(const struct hvti_host *host, uint64_t gpa, const void *buffer,
+                         size_t size);
+bool hvti_host_gpa_is_ram(const struct hvti_host *host, uint64_t gpa);
+bool hvti_host_gpa_cas(const struct hvti_host *host, uint64_t gpa, uint32_t *expected,
+                       uint32_t desired, bool *done);
+
+bool hvti_host_maps_overlays(const struct hvti_host *host);
+bool hvti_host_overlay_set(const struct hvti_host *host, const struct hvtlfs_overlay *overlay);
+void hvti_host_overlay_clear(const struct hvti_host *host, const struct hvtlfs_overlay *overlay);
+
+void hvti_host_lock(const struct hvti_host *host);
+void hvti_host_unlock(const struct hvti_host *host);
+
+void hvti_host_interrupt(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
+                         bool auto_eoi);
+void hvti_host_nmi(const struct hvti_host *host, uint32_t vp_index);
+void hvti_host_kick(const struct hvti_host *host, uint32_t vp_index);
+void hvti_host_apic_write(const struct hvti_host *host, uint32_t vp_index,
+                          enum hvtlfs_apic_register reg, uint64_t value);
+uint64_t hvti_host_apic_read(const struct hvti_host *host, uint32_t vp_index,
+                             enum hvtlfs_apic_register reg);
+
+uint64_t hvti_host_guest_tsc(const struct hvti_host *host, uint32_t vp_index);
+uint64_t hvti_host_time(const struct hvti_host *host);
+void hvti_host_arm_deadline(const struct hvti_host *host, uint32_t vp_index, uint64_t deadline);
+uint64_t hvti_host_vp_runtime(const struct hvti_host *host, uint32_t vp_index);
+
+void hvti_host_spin_wait(const struct hvti_host *host, uint32_t vp_index, uint32_t spins);
+void hvti_host_system_reset(const struct hvti_host *host, uint32_t vp_index);
+void hvti_host_crash(const struct hvti_host *host, uint32_t vp_index,
+                     const struct hvtlfs_crash *crash);
+void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
+                         const struct hvtlfs_vp_set *targets, const struct hvtlfs_flush *flush);
+bool hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
+                        const struct hvtlfs_vp_set *targets);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of a partition and of a VP. Each device has a struct of its own, plain values without
+ * pointers, and the verbs reset and (where time or other threads give it work) poll.
+ */
+#ifndef HVTI_STATE_H
+#define HVTI_STATE_H
+
+#include <hvtlfs/cpuid.h>
+#include <hvtlfs/hypercall.h>
+#include <hvtlfs/msr.h>
+#include <hvtlfs/partition.h>
+
+#include "feature_rows.h"
+#include "host.h"
+#include "overlay.h"
+#include "util.h"
+
+/* The numbers that are ours, whether there is an MSR or not (issued faults are ours too). */
+#define HVTI_MSR_FIRST UINT32_C(0x40000000)
+#define HVTI_MSR_RANGE 0x200u
+
+/* The largest blocks of any row, in bytes. */
+#define HVTI_CALL_INPUT_MAX 16u
+#define HVTI_CALL_OUTPUT_MAX 16u
+
+#define HVTI_LEAVES 11u /* base + 0 to base + 10 */
+
+/* Who the guest says it is, and where it wants the hypercall page (TLFS 2.6, 3.13). */
+struct hvti_identity {
+    uint64_t guest_os_id;
+    uint64_t hypercall;
+};
+
+struct hvtlfs_vp {
+    struct hvtlfs_partition *partition;
+    uint32_t index;   /* HV_X64_MSR_VP_INDEX */
+    uint32_t slot;    /* position in the partition's array */
+    uint32_t apic_id;
+};
+
+struct hvtlfs_partition {
+    /* Constant after init */
+    struct hvti_host host;
+    uint64_t features;   /* in force */
+    uint64_t configured; /* as the host asked */
+    uint32_t needs_met;  /* bits 1 << enum hvti_need */
+    uint32_t policy;
+    uint64_t gpa_limit;  /* first address beyond the guest's space */
+    struct hvtlfs_cpuid_identity cpuid;
+    struct hvtlfs_cpuid_regs leaves[HVTI_LEAVES];
+    uint32_t max_leaf;   /* distance from the base */
+    enum hvtlfs_trap trap;
+    uint8_t trap_code[16];
+    uint32_t trap_size;
+    uint8_t msr_rows[HVTI_MSR_RANGE]; /* row number + 1 of each MSR that the features give, else 0 */
+    struct hvtlfs_vp *vps;
+    uint32_t vp_count;
+    uint16_t slot_of[HVTLFS_MAX_VPS]; /* VP index to position + 1, 0 = no such VP */
+    uint64_t present[HVTLFS_MAX_VPS / 64]; /* VP indices as banks of 64 (HV_VP_SET) */
+
+    /* Behind the lock */
+    struct hvti_overlays overlays;
+    struct hvti_identity identity;
+};
+
+static inline bool hvti_has(const struct hvtlfs_partition *partition, enum hvtlfs_feature feature)
+{
+    return hvti_mask_has(partition->features, feature);
+}
+
+static inline struct hvtlfs_vp *hvti_vp_by_index(struct hvtlfs_partition *partition,
+                                                 uint32_t vp_index)
+{
+    uint32_t slot = vp_index < HVTLFS_MAX_VPS ? partition->slot_of[vp_index] : 0;
+
+    return slot ? &partition->vps[slot - 1] : NULL;
+}
+
+static inline void hvti_lock(struct hvtlfs_partition *partition)
+{
+    hvti_host_lock(&partition->host);
+}
+
+static inline void hvti_unlock(struct hvtlfs_partition *partition)
+{
+    hvti_host_unlock(&partition->host);
+}
+
+/* Partition-wide registers are written behind the lock and read without it. */
+static inline uint64_t hvti_load(const uint64_t *shared)
+{
+    return load_shared(shared);
+}
+
+static inline void hvti_store(uint64_t *shared, uint64_t value)
+{
+    store_shared(shared, value);
+}
+
+/* ---- Handlers: one prototype for each row that names one ---- */
+
+#define READ(handler)                                                                              \
+    enum hvtlfs_msr_result hvti_##handler(struct hvtlfs_vp *vp, uint32_t number, uint64_t *value);
+#define WRITE(handler)                                                                             \
+    enum hvtlfs_msr_result hvti_##handler(struct hvtlfs_vp *vp, uint32_t number, uint64_t value);
+#define NO_READ
+#define NO_WRITE
+#define MSR(name, feature, read, write, clause) read write
+#define MSR_ABSENT(name, clause)
+#include "msrs.def"
+#undef READ
+#undef WRITE
+#undef NO_READ
+#undef NO_WRITE
+#undef MSR
+#undef MSR_ABSENT
+
+/* What a hypercall handler gets: its input block, copied once, and room for its output. */
+struct hvti_call {
+    struct hvtlfs_vp *vp;
+    uint64_t input[HVTI_CALL_INPUT_MAX / 8];
+    uint64_t output[HVTI_CALL_OUTPUT_MAX / 8];
+};
+
+/* A handler returns the HV_STATUS; `output` counts only with HV_STATUS_SUCCESS. */
+#define SIMPLE(name, gate, input, output, handler, clause)                                         \
+    uint16_t hvti_##handler(struct hvti_call *call);
+#define REFUSED(name, clause)
+#include "hypercalls.def"
+#undef SIMPLE
+#undef REFUSED
+
+/* The number + 1 of the row of each MSR in our range that `features` give (msr.c). */
+void hvti_msr_rows(uint64_t features, uint8_t rows[HVTI_MSR_RANGE]);
+
+void hvti_identity_reset(struct hvtlfs_partition *partition);
+
+#endif

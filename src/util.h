@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* Small things that every file may use: no state, no library types. */
+#ifndef HVTI_UTIL_H
+#define HVTI_UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
+#define BIT32(n) (UINT32_C(1) << (n))
+#define BIT64(n) (UINT64_C(1) << (n))
+
+#define PAGE_MASK UINT64_C(0xFFF)
+
+/* The four functions a freestanding compiler may call anyway; everything else is our own. */
+void *memcpy(void *restrict to, const void *restrict from, size_t size);
+void *memset(void *to, int byte, size_t size);
+void *memmove(void *to, const void *from, size_t size);
+int memcmp(const void *a, const void *b, size_t size);
+
+static inline uint64_t page_of(uint64_t gpa)
+{
+    return gpa & ~PAGE_MASK;
+}
+
+/* In halves: on a 32-bit machine the 64-bit builtins become calls into libgcc. */
+static inline uint32_t lowest_bit(uint64_t word)
+{
+    uint32_t low = (uint32_t)word;
+
+    return low ? (uint32_t)__builtin_ctz(low) : 32 + (uint32_t)__builtin_ctz((uint32_t)(word >> 32));
+}
+
+static inline uint32_t count_bits(uint64_t word)
+{
+    word -= word >> 1 & UINT64_C(0x5555555555555555);
+    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
+    word = (word + (word >> 4)) & UINT64_C(0x0F0F0F0F0F0F0F0F);
+    return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
+}
+
+/* A shared word, read and written whole; relaxed. */
+static inline uint64_t load_shared(const uint64_t *shared)
+{
+#if __SIZEOF_POINTER__ >= 8
+    return __atomic_load_n(shared, __ATOMIC_RELAXED);
+#else
+    return __sync_val_compare_and_swap((uint64_t *)shared, 0, 0);
+#endif
+}
+
+static inline void store_shared(uint64_t *shared, uint64_t value)
+{
+#if __SIZEOF_POINTER__ >= 8
+    __atomic_store_n(shared, value, __ATOMIC_RELAXED);
+#else
+    uint64_t old = *shared;
+    uint64_t seen;
+
+    while ((seen = __sync_val_compare_and_swap(shared, old, value)) != old) {
+        old = seen;
+    }
+#endif
+}
+
+#endif
