@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* hvtlfs replay: run scripts. */
+#include "replay.h"
+#include "tool.h"
+
+int verb_replay(const struct tool_verb *verb, int argc, char **argv)
+{
+    struct replay_options options = {0};
+    int status;
+    const struct tool_option rows[] = {
+        {"--print", NULL, "every command with its result", &options.print, NULL},
+        {"--json", NULL, "the same, one JSON object a command", &options.as_json, NULL},
+    };
+    if (!tool_options(verb, rows, 2, &argc, argv, &status)) {
+        return status;
+    }
+    if (argc < 1) {
+        return tool_error(verb, "a script is missing: hvtlfs replay FILE, or - for standard input");
+    }
+    int worst = TOOL_OK;
+    for (int i = 0; i < argc; i++) {
+        status = replay_script(argv[i], &options);
+        worst = status > worst ? status : worst;
+    }
+    return worst;
+}
