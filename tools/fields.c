@@ -85,8 +85,10 @@ struct msr_field {
 
 #define PAGE_FIELDS(where, what)                                                                   \
     {where, 0, 0, "Enable", "the page is in place"},                                               \
-    {where, 11, 1, "Reserved", "to be preserved"},                                                 \
-    {where, 63, 12, what, "its guest page number"}
+        {where, 11, 1, "Reserved", "to be preserved"},                                             \
+    {                                                                                              \
+        where, 63, 12, what, "its guest page number"                                               \
+    }
 
 /* Sorted by number and lowest bit. Sources: the sections named in tlfs.h beside each register. */
 static const struct msr_field msr_fields[] = {

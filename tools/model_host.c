@@ -128,8 +128,8 @@ static bool injected_failure(struct model_host *host)
 static struct model_event *log_event(struct model_host *host, enum model_event_kind kind,
                                      uint32_t vp_index)
 {
-    host->events = grown(host->events, &host->event_capacity, host->event_count + 1,
-                         sizeof(*host->events));
+    host->events =
+        grown(host->events, &host->event_capacity, host->event_count + 1, sizeof(*host->events));
     struct model_event *event = &host->events[host->event_count++];
     *event = (struct model_event){.kind = kind, .vp_index = vp_index};
     return event;
@@ -292,8 +292,8 @@ static enum model_access transfer_to(struct model_host *host, uint64_t gpa, cons
     for (size_t done = 0, part; result == MODEL_ACCESS_OK && done < size; done += part) {
         uint32_t access;
         part = page_part(gpa + done, size - done);
-        copy_to_guest(host, bytes_at(host, gpa + done, &access),
-                      (const uint8_t *)buffer + done, part);
+        copy_to_guest(host, bytes_at(host, gpa + done, &access), (const uint8_t *)buffer + done,
+                      part);
     }
     return result;
 }
@@ -305,8 +305,8 @@ static bool on_gpa_read(void *context, uint64_t gpa, void *buffer, size_t size)
     struct model_host *host = context;
     enter(host);
     expect_within_page(host, gpa, size);
-    bool done = !injected_failure(host) &&
-                transfer_from(host, gpa, buffer, size) == MODEL_ACCESS_OK;
+    bool done =
+        !injected_failure(host) && transfer_from(host, gpa, buffer, size) == MODEL_ACCESS_OK;
     leave(host);
     return done;
 }
@@ -316,8 +316,7 @@ static bool on_gpa_write(void *context, uint64_t gpa, const void *buffer, size_t
     struct model_host *host = context;
     enter(host);
     expect_within_page(host, gpa, size);
-    bool done = !injected_failure(host) &&
-                transfer_to(host, gpa, buffer, size) == MODEL_ACCESS_OK;
+    bool done = !injected_failure(host) && transfer_to(host, gpa, buffer, size) == MODEL_ACCESS_OK;
     leave(host);
     return done;
 }
@@ -666,8 +665,8 @@ enum hvtlfs_status model_host_partition(struct model_host *host, const struct hv
     }
     size_t pages = size / HVTLFS_PARTITION_ALIGNMENT + 1;
     free(host->partition_memory);
-    host->partition_memory = aligned_alloc(HVTLFS_PARTITION_ALIGNMENT,
-                                           pages * HVTLFS_PARTITION_ALIGNMENT);
+    host->partition_memory =
+        aligned_alloc(HVTLFS_PARTITION_ALIGNMENT, pages * HVTLFS_PARTITION_ALIGNMENT);
     if (host->partition_memory == NULL) {
         size = 0;
     }
@@ -816,8 +815,11 @@ bool model_host_overlay_at(struct model_host *host, uint64_t gpa, struct hvtlfs_
 /* ---- Clocks ---- */
 
 /*
- * Ticks in `time` units at the host's rate, modulo 2^64, with the fraction of a tick kept.
- * With hz = q * 10^7 + r and time = a * 10^7 + b, time * hz / 10^7 = time * q + a * r + b * r / 10^7,
+ * Ticks in `time` units at the host's rate, modulo 2^64, with the fraction of a tick kept. With
+ * hz = q * 10^7 + r and time = a * 10^7 + b,
+ *
+ *     time * hz / 10^7 = time * q + a * r + b * r / 10^7
+ *
  * and only the last product needs a division; it stays below 10^14.
  */
 static uint64_t ticks_in(struct model_host *host, uint64_t time)

@@ -45,13 +45,13 @@ enum model_lock {
 };
 
 struct model_host_options {
-    uint64_t ram_size;     /* bytes from GPA 0 on, a multiple of 4096; default 16 MiB */
-    uint64_t tsc_hz;       /* rate of the guest's TSC, 0 = it stands still; default 1 GHz */
-    uint64_t tsc;          /* TSC of every VP at the start; default 0 */
-    uint64_t host_time;    /* host clock at the start, 100 ns; default 123456789: no library code may
+    uint64_t ram_size;    /* bytes from GPA 0 on, a multiple of 4096; default 16 MiB */
+    uint64_t tsc_hz;      /* rate of the guest's TSC, 0 = it stands still; default 1 GHz */
+    uint64_t tsc;         /* TSC of every VP at the start; default 0 */
+    uint64_t host_time;   /* host clock at the start, 100 ns; default 123456789: no library code may
                               depend on its origin */
-    bool copies_overlays;  /* no overlay callbacks: the library swaps bytes in RAM; default false */
-    enum model_lock lock;  /* default MODEL_LOCK_CHECKED */
+    bool copies_overlays; /* no overlay callbacks: the library swaps bytes in RAM; default false */
+    enum model_lock lock; /* default MODEL_LOCK_CHECKED */
 };
 
 void model_host_options_init(struct model_host_options *options);
@@ -156,12 +156,12 @@ enum model_event_kind {
     MODEL_EVENT_OVERLAY_CLEAR, /* kind, gpa */
     MODEL_EVENT_INTERRUPT,     /* vector, auto-eoi, nmi */
     MODEL_EVENT_KICK,
-    MODEL_EVENT_APIC_WRITE,    /* reg, value */
-    MODEL_EVENT_FLUSH,         /* space, all-spaces, non-global, ranges */
-    MODEL_EVENT_DEADLINE,      /* at */
-    MODEL_EVENT_SPIN_WAIT,     /* spins */
+    MODEL_EVENT_APIC_WRITE, /* reg, value */
+    MODEL_EVENT_FLUSH,      /* space, all-spaces, non-global, ranges */
+    MODEL_EVENT_DEADLINE,   /* at */
+    MODEL_EVENT_SPIN_WAIT,  /* spins */
     MODEL_EVENT_RESET,
-    MODEL_EVENT_CRASH,         /* p0 to p4, control; note is the message */
+    MODEL_EVENT_CRASH, /* p0 to p4, control; note is the message */
     MODEL_EVENT_KINDS
 };
 

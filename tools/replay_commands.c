@@ -12,8 +12,8 @@
 #include "decode.h"
 
 #define ROWS(array) (sizeof(array) / sizeof(array)[0])
-#define READ_MAX (1u << 20)       /* bytes one 'read' may ask for */
-#define CONTINUE_MAX 100000u      /* a rep hypercall has at most 4095 elements */
+#define READ_MAX (1u << 20)  /* bytes one 'read' may ask for */
+#define CONTINUE_MAX 100000u /* a rep hypercall has at most 4095 elements */
 
 /* ---- Words ---- */
 
@@ -200,9 +200,8 @@ static bool set_xmm(struct replay *replay, struct call *call, char number, const
 
 static bool set_mode(struct replay *replay, struct call *call, const char *value)
 {
-    static const char *const names[] = {[HVTLFS_MODE_REAL] = "real",
-                                        [HVTLFS_MODE_PROTECTED32] = "32",
-                                        [HVTLFS_MODE_LONG64] = "64"};
+    static const char *const names[] = {
+        [HVTLFS_MODE_REAL] = "real", [HVTLFS_MODE_PROTECTED32] = "32", [HVTLFS_MODE_LONG64] = "64"};
     for (size_t i = 0; i < ROWS(names); i++) {
         if (strcmp(value, names[i]) == 0) {
             call->regs.mode = (enum hvtlfs_cpu_mode)i;
@@ -262,20 +261,23 @@ static bool read_call_word(struct replay *replay, struct call *call, const char 
     if (size == 4 && memcmp(word, "xmm", 3) == 0) {
         return set_xmm(replay, call, word[3], equals + 1);
     }
-    return replay_expected(
-        replay, "expected REGISTER=VALUE, mode=, cpl= or once=, got '%s'", word);
+    return replay_expected(replay, "expected REGISTER=VALUE, mode=, cpl= or once=, got '%s'", word);
 }
 
 /* Registers of one mode in a call of the other are a mistake of the script, not of the guest. */
 static bool check_names(struct replay *replay, const struct call *call)
 {
     if (call->regs.mode == HVTLFS_MODE_LONG64 && call->narrow_name != NULL) {
-        return replay_expected(replay, "expected a 64-bit register such as rcx (or mode=32), got "
-                                       "'%s'", call->narrow_name);
+        return replay_expected(replay,
+                               "expected a 64-bit register such as rcx (or mode=32), got "
+                               "'%s'",
+                               call->narrow_name);
     }
     if (call->regs.mode == HVTLFS_MODE_PROTECTED32 && call->wide_name != NULL) {
-        return replay_expected(replay, "expected a 32-bit register such as eax (or mode=64), got "
-                                       "'%s'", call->wide_name);
+        return replay_expected(replay,
+                               "expected a 32-bit register such as eax (or mode=64), got "
+                               "'%s'",
+                               call->wide_name);
     }
     return true;
 }
@@ -455,8 +457,7 @@ static bool run_tsc(struct replay *replay, size_t count, char **words)
     uint64_t value;
     (void)count;
     char sign = words[0][0];
-    if ((sign != '+' && sign != '=') ||
-        !number_parse(words[0] + 1, strlen(words[0] + 1), &value)) {
+    if ((sign != '+' && sign != '=') || !number_parse(words[0] + 1, strlen(words[0] + 1), &value)) {
         return replay_expected(replay, "expected +N or =N, got '%s'", words[0]);
     }
     if (sign == '+') {
@@ -616,8 +617,8 @@ static const struct replay_command commands[] = {
     {"cpuid", "VP LEAF [SUBLEAF]", 2, 3, false, run_cpuid},
     {"rdmsr", "VP MSR", 2, 2, false, run_rdmsr},
     {"wrmsr", "VP MSR VALUE", 3, 3, false, run_wrmsr},
-    {"hypercall", "VP [REGISTER=VALUE ...] [mode=64|32|real] [cpl=N] [once=1]", 1,
-     REPLAY_ANY_COUNT, false, run_hypercall},
+    {"hypercall", "VP [REGISTER=VALUE ...] [mode=64|32|real] [cpl=N] [once=1]", 1, REPLAY_ANY_COUNT,
+     false, run_hypercall},
     {"regs", "VP", 1, 1, false, run_regs},
     {"read", "GPA LENGTH", 2, 2, true, run_read},
     {"write", "GPA HEX", 2, REPLAY_ANY_COUNT, false, run_write},

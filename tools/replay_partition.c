@@ -148,8 +148,8 @@ static bool set_trap_code(struct settings *settings, const char *digits)
 {
     size_t size;
     struct hvtlfs_config *config = &settings->config;
-    bool valid = hex_parse(digits, strlen(digits), config->trap_code, sizeof(config->trap_code),
-                           &size);
+    bool valid =
+        hex_parse(digits, strlen(digits), config->trap_code, sizeof(config->trap_code), &size);
     config->trap = HVTLFS_TRAP_CUSTOM;
     config->trap_size = valid ? (uint32_t)size : 0;
     return valid;
@@ -157,9 +157,9 @@ static bool set_trap_code(struct settings *settings, const char *digits)
 
 static bool set_trap(struct settings *settings, const char *value)
 {
-    static const char *const names[] = {
-        [HVTLFS_TRAP_NONE] = "none", [HVTLFS_TRAP_VMCALL] = "vmcall",
-        [HVTLFS_TRAP_VMMCALL] = "vmmcall"};
+    static const char *const names[] = {[HVTLFS_TRAP_NONE] = "none",
+                                        [HVTLFS_TRAP_VMCALL] = "vmcall",
+                                        [HVTLFS_TRAP_VMMCALL] = "vmmcall"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(value, names[i]) == 0) {
             settings->config.trap = (enum hvtlfs_trap)i;
@@ -257,8 +257,7 @@ static bool choose_features(struct replay *replay, struct settings *settings)
         }
         done = replay_expected(replay, "expected a profile (%s), got '%s'", text_string(&message),
                                settings->profile);
-    } else if (settings->features != NULL &&
-               !tool_features(settings->features, &list, &message)) {
+    } else if (settings->features != NULL && !tool_features(settings->features, &list, &message)) {
         done = replay_expected(replay, "expected a feature list: %s", text_string(&message));
     }
     text_free(&message);

@@ -3,7 +3,7 @@
  * A value taken apart, on paper: a heading, its bit fields, remarks. As text, or as one JSON object
  * on a line:
  *
- *     {"msr":"0x40000001","name":"HV_X64_MSR_HYPERCALL","fields":[{"high":0,"low":0,...}],"notes":[]}
+ *     {"msr":"0x40000001","name":"HV_X64_MSR_HYPERCALL","fields":[{"high":0,...}],"notes":[]}
  */
 #ifndef TOOL_SHEET_H
 #define TOOL_SHEET_H

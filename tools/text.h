@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A string that grows. Start from {0}; data is NUL-terminated and NULL only before the first use. */
+/* A string that grows. Start from {0}; data is NUL-terminated, NULL only before the first use. */
 struct text {
     char *data;
     size_t length;
@@ -32,7 +32,7 @@ bool number_parse(const char *string, size_t size, uint64_t *value);
 /* The same with an optional suffix K, M or G for powers of 1024. */
 bool size_parse(const char *string, uint64_t *value);
 
-/* Hexadecimal digits, an even number of them, to bytes; false if they are not that or do not fit. */
+/* Hexadecimal digits, an even number of them, to bytes; false if they are no such or too many. */
 bool hex_parse(const char *digits, size_t digit_count, uint8_t *bytes, size_t capacity,
                size_t *size);
 

@@ -76,33 +76,38 @@ static int unknown_option(const struct tool_verb *verb, const struct tool_option
                       verb->name);
 }
 
-/* Take the option at argv[at]; returns how many words it used, 0 after an error. */
-static int take_option(const struct tool_verb *verb, const struct tool_option *options,
-                       size_t count, int argc, char **argv, int at)
+/* Give an option the value that stands behind its '=' or, for want of one, the next word. Returns
+   how many words that took, 0 after an error. */
+static int set_option(const struct tool_verb *verb, const struct tool_option *option,
+                      const char *value, const char *next)
 {
-    for (size_t i = 0; i < count; i++) {
-        const char *value;
-        if (!is_option(argv[at], &options[i], &value)) {
-            continue;
-        }
-        if (options[i].flag != NULL && value != NULL) {
-            tool_error(verb, "%s takes no value", options[i].name);
+    if (option->flag != NULL) {
+        if (value != NULL) {
+            tool_error(verb, "%s takes no value", option->name);
             return 0;
         }
-        if (options[i].flag != NULL) {
-            *options[i].flag = true;
-            return 1;
-        }
-        bool separate = value == NULL;
-        if (separate && at + 1 >= argc) {
-            tool_error(verb, "%s needs a value: %s %s", options[i].name, options[i].name,
-                       options[i].argument);
-            return 0;
-        }
-        *options[i].value = separate ? argv[at + 1] : value;
-        return separate ? 2 : 1;
+        *option->flag = true;
+        return 1;
     }
-    unknown_option(verb, options, count, argv[at]);
+    if (value == NULL && next == NULL) {
+        tool_error(verb, "%s needs a value: %s %s", option->name, option->name, option->argument);
+        return 0;
+    }
+    *option->value = value != NULL ? value : next;
+    return value != NULL ? 1 : 2;
+}
+
+/* Take the option at the front of argv; returns how many words it used, 0 after an error. */
+static int take_option(const struct tool_verb *verb, const struct tool_option *options,
+                       size_t count, int argc, char **argv)
+{
+    const char *value;
+    for (size_t i = 0; i < count; i++) {
+        if (is_option(argv[0], &options[i], &value)) {
+            return set_option(verb, &options[i], value, argc > 1 ? argv[1] : NULL);
+        }
+    }
+    unknown_option(verb, options, count, argv[0]);
     return 0;
 }
 
@@ -122,7 +127,7 @@ bool tool_options(const struct tool_verb *verb, const struct tool_option *option
             return false;
         }
         ended = strcmp(argv[at], "--") == 0;
-        int used = ended ? 1 : take_option(verb, options, count, *argc, argv, at);
+        int used = ended ? 1 : take_option(verb, options, count, *argc - at, argv + at);
         if (used == 0) {
             *status = TOOL_USAGE;
             return false;
@@ -181,8 +186,8 @@ static void describe_list_error(const char *list, const struct hvtlfs_error *err
     for (int i = 0; i < HVTLFS_FEATURE_COUNT; i++) {
         nearest_offer(&nearest, hvtlfs_feature_name((enum hvtlfs_feature)i));
     }
-    const char *answer = error->status == HVTLFS_ERR_UNKNOWN_FEATURE ? nearest_answer(&nearest)
-                                                                       : NULL;
+    const char *answer =
+        error->status == HVTLFS_ERR_UNKNOWN_FEATURE ? nearest_answer(&nearest) : NULL;
     (void)hvtlfs_error_text(error, sentence, sizeof(sentence));
     text_add(message, "'%s': %s%s", item, sentence,
              tool_suggestion(answer, suggestion, sizeof(suggestion)));

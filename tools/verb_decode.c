@@ -410,12 +410,16 @@ static int describe_leaf(struct sheet *sheet, uint32_t leaf)
     return known ? TOOL_OK : TOOL_FAILED;
 }
 
-/* The registers that follow a leaf; *used counts the words taken. */
+/* The registers that follow a leaf; *used counts the words taken, 0 if the first is none. */
 static int decode_registers(struct sheet *sheet, uint32_t leaf, int count, char **words, int *used)
 {
     bool known = false;
     int reg;
     uint32_t value;
+    if (!register_word(words[0], &reg, &value)) {
+        *used = 0;
+        return TOOL_USAGE;
+    }
     begin_leaf(sheet, leaf);
     for (*used = 0; *used < count && register_word(words[*used], &reg, &value); (*used)++) {
         sheet_value(sheet, cpuid_register_name((unsigned)reg), value);
@@ -431,13 +435,27 @@ static int decode_registers(struct sheet *sheet, uint32_t leaf, int count, char 
     return known ? TOOL_OK : TOOL_FAILED;
 }
 
+static int bad_register(const struct tool_verb *verb, const char *word)
+{
+    return bad_value(verb, "eax=, ebx=, ecx= or edx= and a 32-bit number", word);
+}
+
+/* LEAF.REG=VALUE; the dot has been cut out. */
+static int decode_dotted(const struct tool_verb *verb, struct sheet *sheet, uint32_t leaf,
+                         char *rest)
+{
+    int reg;
+    uint32_t value;
+    int used;
+    return register_word(rest, &reg, &value) ? decode_registers(sheet, leaf, 1, &rest, &used)
+                                             : bad_register(verb, rest);
+}
+
 /* One LEAF with what belongs to it, LEAF.REG=VALUE, or a name. *used counts the words taken. */
 static int decode_cpuid_item(const struct tool_verb *verb, struct sheet *sheet, int count,
                              char **words, int *used)
 {
     uint64_t leaf;
-    int reg;
-    uint32_t value;
     char *dot = strchr(words[0], '.');
     *used = 1;
     if (words[0][0] < '0' || words[0][0] > '9') {
@@ -450,21 +468,19 @@ static int decode_cpuid_item(const struct tool_verb *verb, struct sheet *sheet, 
         return bad_value(verb, "a leaf: a 32-bit number", words[0]);
     }
     if (dot != NULL) {
-        char *rest = dot + 1;
-        int taken;
-        return register_word(rest, &reg, &value)
-                   ? decode_registers(sheet, (uint32_t)leaf, 1, &rest, &taken)
-                   : bad_value(verb, "eax=, ebx=, ecx= or edx= and a 32-bit number", rest);
+        return decode_dotted(verb, sheet, (uint32_t)leaf, dot + 1);
     }
-    if (count > 1 && strchr(words[1], '=') != NULL && strchr(words[1], '.') == NULL) {
-        if (!register_word(words[1], &reg, &value)) {
-            return bad_value(verb, "eax=, ebx=, ecx= or edx= and a 32-bit number", words[1]);
-        }
-        int status = decode_registers(sheet, (uint32_t)leaf, count - 1, words + 1, used);
-        *used += 1;
-        return status;
+    bool has_registers =
+        count > 1 && strchr(words[1], '=') != NULL && strchr(words[1], '.') == NULL;
+    if (!has_registers) {
+        return describe_leaf(sheet, (uint32_t)leaf);
     }
-    return describe_leaf(sheet, (uint32_t)leaf);
+    int status = decode_registers(sheet, (uint32_t)leaf, count - 1, words + 1, used);
+    if (*used == 0) {
+        return bad_register(verb, words[1]);
+    }
+    *used += 1;
+    return status;
 }
 
 static int decode_cpuid(const struct tool_verb *verb, struct sheet *sheet, int count, char **words)

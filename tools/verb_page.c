@@ -162,6 +162,22 @@ static void print_json(const struct page_request *request, const uint8_t *page)
     text_free(&json.text);
 }
 
+static int show(const struct tool_verb *verb, const struct page_request *request, bool as_json)
+{
+    uint8_t page[HVTLFS_PAGE_SIZE];
+    enum hvtlfs_status status = hvtlfs_hypercall_page_assemble(page, request->trap->trap,
+                                                               request->code, request->code_size);
+    if (status != HVTLFS_OK) {
+        return tool_error(verb, "%s", hvtlfs_strerror(status));
+    }
+    if (as_json) {
+        print_json(request, page);
+    } else {
+        print_text(page);
+    }
+    return TOOL_OK;
+}
+
 int verb_page(const struct tool_verb *verb, int argc, char **argv)
 {
     bool as_json = false;
@@ -184,16 +200,5 @@ int verb_page(const struct tool_verb *verb, int argc, char **argv)
     if (status != TOOL_OK) {
         return status;
     }
-    uint8_t page[HVTLFS_PAGE_SIZE];
-    enum hvtlfs_status assembled = hvtlfs_hypercall_page_assemble(
-        page, request.trap->trap, request.code, request.code_size);
-    if (assembled != HVTLFS_OK) {
-        return tool_error(verb, "%s", hvtlfs_strerror(assembled));
-    }
-    if (as_json) {
-        print_json(&request, page);
-    } else {
-        print_text(page);
-    }
-    return TOOL_OK;
+    return show(verb, &request, as_json);
 }
