@@ -34,6 +34,7 @@
 
 #include <hvtlfs/hypercall_page.h>
 #include <hvtlfs/names.h>
+#include <hvtlfs/reftime.h>
 
 #include <hvtlfs/host.h>
 #include <hvtlfs/partition.h>
