@@ -33,6 +33,7 @@ uint32_t hvti_host_needs_met(const struct hvti_host *host)
     uint32_t met = 0;
 
     met |= ops->guest_tsc ? BIT32(HVTI_NEED_TSC) : 0;
+    met |= ops->tsc_emulation ? BIT32(HVTI_NEED_TSC_EMULATION) : 0;
     met |= ops->host_time ? BIT32(HVTI_NEED_CLOCK) : 0;
     met |= ops->apic_read && ops->apic_write ? BIT32(HVTI_NEED_APIC) : 0;
     met |= ops->request_interrupt ? BIT32(HVTI_NEED_INTERRUPT) : 0;
@@ -55,6 +56,8 @@ const char *hvti_need_reason(enum hvti_need need)
         [HVTI_NEED_CLOCK] = "the host gives no clock: host_time, or guest_tsc with an invariant "
                             "TSC of a known rate above 10 MHz",
         [HVTI_NEED_TSC] = "the host gives no guest_tsc",
+        [HVTI_NEED_INVARIANT_TSC] = "invariant_tsc is not configured",
+        [HVTI_NEED_TSC_EMULATION] = "the host gives no tsc_emulation, or tsc_hz is not configured",
         [HVTI_NEED_FREQUENCIES] = "tsc_hz or apic_hz is not configured",
         [HVTI_NEED_APIC] = "the host gives no apic_read and apic_write",
         [HVTI_NEED_INTERRUPT] = "the host gives no request_interrupt",
@@ -164,6 +167,11 @@ uint64_t hvti_host_guest_tsc(const struct hvti_host *host, uint32_t vp_index)
 uint64_t hvti_host_time(const struct hvti_host *host)
 {
     return host->ops.host_time(host->context);
+}
+
+void hvti_host_tsc_emulation(const struct hvti_host *host, bool in_force)
+{
+    host->ops.tsc_emulation(host->context, in_force);
 }
 
 void hvti_host_arm_deadline(const struct hvti_host *host, uint32_t vp_index, uint64_t deadline)

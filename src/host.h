@@ -17,6 +17,8 @@ struct hvti_host {
 enum hvti_need {
     HVTI_NEED_CLOCK,         /* an invariant TSC that can be read, or a host clock */
     HVTI_NEED_TSC,           /* guest_tsc */
+    HVTI_NEED_INVARIANT_TSC, /* invariant_tsc configured */
+    HVTI_NEED_TSC_EMULATION, /* tsc_emulation, and tsc_hz configured */
     HVTI_NEED_FREQUENCIES,   /* both rates configured */
     HVTI_NEED_APIC,          /* apic_read and apic_write */
     HVTI_NEED_INTERRUPT,     /* request_interrupt */
@@ -69,6 +71,7 @@ uint64_t hvti_host_apic_read(const struct hvti_host *host, uint32_t vp_index,
 
 uint64_t hvti_host_guest_tsc(const struct hvti_host *host, uint32_t vp_index);
 uint64_t hvti_host_time(const struct hvti_host *host);
+void hvti_host_tsc_emulation(const struct hvti_host *host, bool in_force);
 void hvti_host_arm_deadline(const struct hvti_host *host, uint32_t vp_index, uint64_t deadline);
 uint64_t hvti_host_vp_runtime(const struct hvti_host *host, uint32_t vp_index);
 

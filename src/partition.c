@@ -7,6 +7,7 @@
  */
 #include <hvtlfs/partition.h>
 
+#include <hvtlfs/reftime.h>
 #include <hvtlfs/tlfs.h>
 
 #include "state.h"
@@ -187,7 +188,7 @@ static enum hvtlfs_status check_config(struct plan *plan, struct hvtlfs_error *e
 /* Only a TSC that can be relied on is a clock of its own. */
 static bool tsc_is_clock(const struct plan *plan)
 {
-    return plan->config.invariant_tsc && plan->config.tsc_hz > 10000000 &&
+    return plan->config.invariant_tsc && plan->config.tsc_hz > HVTLFS_REFTIME_HZ &&
            (plan->needs_met & BIT32(HVTI_NEED_TSC));
 }
 
@@ -196,6 +197,12 @@ static void plan_needs(struct plan *plan)
     plan->needs_met = hvti_host_needs_met(&plan->host);
     if (tsc_is_clock(plan)) {
         plan->needs_met |= BIT32(HVTI_NEED_CLOCK);
+    }
+    if (plan->config.invariant_tsc) {
+        plan->needs_met |= BIT32(HVTI_NEED_INVARIANT_TSC);
+    }
+    if (!plan->config.tsc_hz) {
+        plan->needs_met &= ~BIT32(HVTI_NEED_TSC_EMULATION);
     }
     if (plan->config.tsc_hz && plan->config.apic_hz) {
         plan->needs_met |= BIT32(HVTI_NEED_FREQUENCIES);
@@ -356,6 +363,7 @@ static void init_partition(struct hvtlfs_partition *partition, uint8_t *memory,
     init_cpuid(partition, config);
     init_vps(partition, config);
     hvti_msr_rows(partition->features, partition->msr_rows);
+    hvti_clock_init(partition, config);
 }
 
 enum hvtlfs_status hvtlfs_partition_init(void *memory, size_t size,
@@ -396,11 +404,18 @@ void hvtlfs_vp_reset(struct hvtlfs_vp *vp)
 
 void hvtlfs_partition_reset(struct hvtlfs_partition *partition)
 {
+    bool emulating;
     uint32_t slot;
 
     hvti_lock(partition);
     hvti_identity_reset(partition);
+    hvti_tsc_page_reset(partition);
+    hvti_clock_reset(partition);
+    emulating = hvti_reenlighten_reset(partition);
     hvti_unlock(partition);
+    if (emulating) {
+        hvti_host_tsc_emulation(&partition->host, false);
+    }
     for (slot = 0; slot < partition->vp_count; slot++) {
         hvtlfs_vp_reset(&partition->vps[slot]);
     }
@@ -453,6 +468,10 @@ bool hvtlfs_cpuid(struct hvtlfs_vp *vp, uint32_t leaf, uint32_t subleaf,
     }
     if (leaf == 1) {
         regs->ecx |= BIT32(31); /* hypervisor present (TLFS 2.2) */
+        return true;
+    }
+    if (leaf == 0x80000007 && hvti_invariant_tsc_hidden(partition)) {
+        regs->edx &= ~BIT32(8); /* until the guest writes TSC_INVARIANT_CONTROL */
         return true;
     }
     return hvtlfs_cpuid_leaf(&partition->cpuid, leaf, regs);

@@ -11,9 +11,12 @@
 #include <hvtlfs/msr.h>
 #include <hvtlfs/partition.h>
 
+#include "clock.h"
 #include "feature_rows.h"
 #include "host.h"
 #include "overlay.h"
+#include "reenlighten.h"
+#include "tscpage.h"
 #include "util.h"
 
 /* The numbers that are ours, whether there is an MSR or not (issued faults are ours too). */
@@ -37,6 +40,8 @@ struct hvtlfs_vp {
     uint32_t index;   /* HV_X64_MSR_VP_INDEX */
     uint32_t slot;    /* position in the partition's array */
     uint32_t apic_id;
+
+    struct hvti_vp_clock clock;
 };
 
 struct hvtlfs_partition {
@@ -62,6 +67,9 @@ struct hvtlfs_partition {
     /* Behind the lock */
     struct hvti_overlays overlays;
     struct hvti_identity identity;
+    struct hvti_clock clock;
+    struct hvti_tsc_page tsc_page;
+    struct hvti_reenlighten reenlighten;
 };
 
 static inline bool hvti_has(const struct hvtlfs_partition *partition, enum hvtlfs_feature feature)

@@ -64,4 +64,32 @@ static inline void store_shared(uint64_t *shared, uint64_t value)
 #endif
 }
 
+/*
+ * A word whose readers check a sequence before and after, as the clock's and the TSC page's do. It may
+ * tear on a 32-bit machine: the sequence tells. Acquire and release keep it between the two.
+ */
+static inline uint64_t load_guarded(const uint64_t *word)
+{
+#if __SIZEOF_POINTER__ >= 8
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+#else
+    const uint32_t *half = (const uint32_t *)word;
+    uint64_t low = __atomic_load_n(&half[0], __ATOMIC_ACQUIRE);
+
+    return low | (uint64_t)__atomic_load_n(&half[1], __ATOMIC_ACQUIRE) << 32;
+#endif
+}
+
+static inline void store_guarded(uint64_t *word, uint64_t value)
+{
+#if __SIZEOF_POINTER__ >= 8
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+#else
+    uint32_t *half = (uint32_t *)word;
+
+    __atomic_store_n(&half[0], (uint32_t)value, __ATOMIC_RELEASE);
+    __atomic_store_n(&half[1], (uint32_t)(value >> 32), __ATOMIC_RELEASE);
+#endif
+}
+
 #endif

@@ -200,12 +200,19 @@ struct hvtlfs_host_ops {
 
     /* ---- Time ---- */
 
-    /** The TSC as the guest on @p vp_index reads it now. Must not call the library. */
+    /** The TSC as the guest on @p vp_index reads it now, or would read without the emulation of
+     * tsc_emulation. Must not call the library. */
     uint64_t (*guest_tsc)(void *context, uint32_t vp_index);
 
     /** A monotonic clock of the host in units of 100 ns with any origin; used wherever the TSC
      * cannot serve. Must not call the library. */
     uint64_t (*host_time)(void *context);
+
+    /**
+     * TSC emulation begins or ends (TLFS 16.6.2). While @p in_force, RDTSC, RDTSCP and reads of IA32_TSC
+     * must exit, and the guest gets what hvtlfs_tsc_emulated() says. Needed for [reenlightenment].
+     */
+    void (*tsc_emulation)(void *context, bool in_force);
 
     /** Call hvtlfs_vp_poll() for this VP once reference time reaches @p deadline (100 ns), or, with
      * #HVTLFS_TIME_NEVER, no longer. Replaces the VP's earlier deadline. Early calls are harmless. */

@@ -42,5 +42,6 @@
 #include <hvtlfs/cpuid.h>
 #include <hvtlfs/hypercall.h>
 #include <hvtlfs/msr.h>
+#include <hvtlfs/time.h>
 
 #endif
