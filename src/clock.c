@@ -178,8 +178,7 @@ static void settle_leads(struct hvtlfs_partition *partition)
 static void run_from(struct hvtlfs_partition *partition, uint64_t reference_time)
 {
     struct hvti_clock *clock = &partition->clock;
-    enum hvti_clock_source source =
-        choose_source(partition, clock->tsc_hz, clock->invariant_tsc);
+    enum hvti_clock_source source = choose_source(partition, clock->tsc_hz, clock->invariant_tsc);
     uint64_t scale = 0;
     uint64_t offset = reference_time;
 
@@ -441,7 +440,7 @@ static void count_vps(const struct hvtlfs_partition *partition, struct hvtlfs_ti
 }
 
 enum hvtlfs_status hvtlfs_read_time_counters(struct hvtlfs_partition *partition,
-                                        struct hvtlfs_time_counters *counters)
+                                             struct hvtlfs_time_counters *counters)
 {
     struct hvtlfs_time_counters all = {.size = sizeof(all)};
 

@@ -33,9 +33,9 @@ struct hvti_clock {
     /* Behind the lock; rate and phase are also read without it */
     uint64_t tsc_hz;
     uint32_t invariant_tsc;
-    uint32_t phase;     /* enum hvti_clock_phase */
-    uint32_t migrated;  /* hvtlfs_migrate() was called while frozen */
-    uint32_t unsynced;  /* the VPs' tsc_leads differ */
+    uint32_t phase;             /* enum hvti_clock_phase */
+    uint32_t migrated;          /* hvtlfs_migrate() was called while frozen */
+    uint32_t unsynced;          /* the VPs' tsc_leads differ */
     uint64_t invariant_control; /* HV_X64_MSR_TSC_INVARIANT_CONTROL */
 
     /* Read without the lock; `changes` is odd while the others change */
@@ -47,8 +47,8 @@ struct hvti_clock {
 };
 
 struct hvti_vp_clock {
-    uint64_t tsc_lead;        /* ticks by which this VP's TSC is ahead of the partition's, mod 2^64 */
-    uint64_t msr_reads;       /* of TIME_REF_COUNT; written by the VP's own thread */
+    uint64_t tsc_lead;  /* ticks by which this VP's TSC is ahead of the partition's, mod 2^64 */
+    uint64_t msr_reads; /* of TIME_REF_COUNT; written by the VP's own thread */
     uint64_t msr_reads_valid; /* of these, while the page was valid */
 };
 

@@ -121,10 +121,10 @@ void hvti_reenlighten_do(struct hvtlfs_partition *partition,
         hvti_host_tsc_emulation(&partition->host, true);
     }
     if (work->interrupt) {
-        hvti_host_interrupt(&partition->host,
-                            (uint32_t)(work->control >>
-                                       HV_MSR_REENLIGHTENMENT_CONTROL_TARGET_VP_SHIFT),
-                            work->control & HV_MSR_REENLIGHTENMENT_CONTROL_VECTOR_MASK, false);
+        hvti_host_interrupt(
+            &partition->host,
+            (uint32_t)(work->control >> HV_MSR_REENLIGHTENMENT_CONTROL_TARGET_VP_SHIFT),
+            work->control & HV_MSR_REENLIGHTENMENT_CONTROL_VECTOR_MASK, false);
     }
 }
 

@@ -113,8 +113,7 @@ static void check_divide(uint64_t high, uint64_t low, uint64_t divisor)
     uint64_t remainder;
     uint64_t quotient = hvtlfs_div_u128(high, low, divisor, &remainder);
 
-    if (quotient != (uint64_t)(dividend / divisor) ||
-        remainder != (uint64_t)(dividend % divisor)) {
+    if (quotient != (uint64_t)(dividend / divisor) || remainder != (uint64_t)(dividend % divisor)) {
         fail_msg("%#llx:%016llx / %#llx", (unsigned long long)high, (unsigned long long)low,
                  (unsigned long long)divisor);
     }
@@ -159,8 +158,7 @@ static void check_time(uint64_t tsc, uint64_t tsc_hz, uint64_t offset)
     assert_int_equal(hvtlfs_reftime_first_tsc(now, scale, offset, &first), HVTLFS_OK);
     if (first > tsc || hvtlfs_reftime_from_tsc(first, scale, offset) != now ||
         (first && hvtlfs_reftime_from_tsc(first - 1, scale, offset) == now)) {
-        fail_msg("inverse of %llu at %llu Hz", (unsigned long long)now,
-                 (unsigned long long)tsc_hz);
+        fail_msg("inverse of %llu at %llu Hz", (unsigned long long)now, (unsigned long long)tsc_hz);
     }
 }
 

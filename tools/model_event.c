@@ -18,6 +18,7 @@ static const struct event_row event_rows[MODEL_EVENT_KINDS] = {
     [MODEL_EVENT_APIC_WRITE] = {"apic-write", {"reg", "value"}},
     [MODEL_EVENT_FLUSH] = {"flush", {"space", "all-spaces", "non-global", "ranges"}},
     [MODEL_EVENT_DEADLINE] = {"deadline", {"at"}},
+    [MODEL_EVENT_TSC_EMULATION] = {"tsc-emulation", {"in-force"}},
     [MODEL_EVENT_SPIN_WAIT] = {"spin-wait", {"spins"}},
     [MODEL_EVENT_RESET] = {"reset", {NULL}},
     [MODEL_EVENT_CRASH] = {"crash", {"p0", "p1", "p2", "p3", "p4", "control"}},

@@ -545,6 +545,15 @@ static uint64_t on_host_time(void *context)
     return model_host_time(context);
 }
 
+static void on_tsc_emulation(void *context, bool in_force)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    log_event(host, MODEL_EVENT_TSC_EMULATION, HVTLFS_NO_VP)->values[0] = in_force;
+    leave(host);
+}
+
 static void on_arm_deadline(void *context, uint32_t vp_index, uint64_t deadline)
 {
     struct model_host *host = context;
@@ -631,6 +640,7 @@ void model_host_ops(const struct model_host *host, struct hvtlfs_host_ops *ops)
         .tlb_flush = on_tlb_flush,
         .guest_tsc = on_guest_tsc,
         .host_time = on_host_time,
+        .tsc_emulation = on_tsc_emulation,
         .arm_deadline = on_arm_deadline,
         .vp_runtime = on_vp_runtime,
         .spin_wait = on_spin_wait,

@@ -156,10 +156,11 @@ enum model_event_kind {
     MODEL_EVENT_OVERLAY_CLEAR, /* kind, gpa */
     MODEL_EVENT_INTERRUPT,     /* vector, auto-eoi, nmi */
     MODEL_EVENT_KICK,
-    MODEL_EVENT_APIC_WRITE, /* reg, value */
-    MODEL_EVENT_FLUSH,      /* space, all-spaces, non-global, ranges */
-    MODEL_EVENT_DEADLINE,   /* at */
-    MODEL_EVENT_SPIN_WAIT,  /* spins */
+    MODEL_EVENT_APIC_WRITE,    /* reg, value */
+    MODEL_EVENT_FLUSH,         /* space, all-spaces, non-global, ranges */
+    MODEL_EVENT_DEADLINE,      /* at */
+    MODEL_EVENT_TSC_EMULATION, /* in-force */
+    MODEL_EVENT_SPIN_WAIT,     /* spins */
     MODEL_EVENT_RESET,
     MODEL_EVENT_CRASH, /* p0 to p4, control; note is the message */
     MODEL_EVENT_KINDS

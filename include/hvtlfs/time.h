@@ -135,28 +135,27 @@ HVTLFS_API bool hvtlfs_tsc_emulation_in_force(const struct hvtlfs_partition *par
 
 /** Whether the guest can use the reference TSC page, and why not; the first reason that applies. */
 enum hvtlfs_tsc_page_state {
-    HVTLFS_TSC_PAGE_VALID = 0,          /**< [valid] It can. */
-    HVTLFS_TSC_PAGE_NO_FEATURE = 1,     /**< [no-feature] [reference-tsc] is off. */
-    HVTLFS_TSC_PAGE_NOT_INVARIANT = 2,  /**< [not-invariant] This host's TSC is not invariant. */
+    HVTLFS_TSC_PAGE_VALID = 0,           /**< [valid] It can. */
+    HVTLFS_TSC_PAGE_NO_FEATURE = 1,      /**< [no-feature] [reference-tsc] is off. */
+    HVTLFS_TSC_PAGE_NOT_INVARIANT = 2,   /**< [not-invariant] This host's TSC is not invariant. */
     HVTLFS_TSC_PAGE_STARTED_WITHOUT = 3, /**< [started-without] The guest began life without an
                                               invariant TSC and must not pick it up. */
-    HVTLFS_TSC_PAGE_RATE_UNKNOWN = 4,   /**< [rate-unknown] tsc_hz is 0. */
-    HVTLFS_TSC_PAGE_RATE_LOW = 5,       /**< [rate-low] At 10 MHz or less no scale fits 64 bits. */
-    HVTLFS_TSC_PAGE_FROZEN = 6,         /**< [frozen] Between freeze and thaw. */
-    HVTLFS_TSC_PAGE_CLOCK_NOT_SET = 7,  /**< [clock-not-set] Restored, and not yet thawed. */
-    HVTLFS_TSC_PAGE_UNSYNCED = 8,       /**< [unsynced] The VPs' TSCs differ. */
-    HVTLFS_TSC_PAGE_EMULATION = 9,      /**< [emulation] The TSC is being emulated. */
-    HVTLFS_TSC_PAGE_DISABLED = 10,      /**< [disabled] The guest has not enabled REFERENCE_TSC. */
-    HVTLFS_TSC_PAGE_UNREACHABLE = 11,   /**< [unreachable] Its address is beyond the guest's space, or
+    HVTLFS_TSC_PAGE_RATE_UNKNOWN = 4,    /**< [rate-unknown] tsc_hz is 0. */
+    HVTLFS_TSC_PAGE_RATE_LOW = 5,        /**< [rate-low] At 10 MHz or less no scale fits 64 bits. */
+    HVTLFS_TSC_PAGE_FROZEN = 6,          /**< [frozen] Between freeze and thaw. */
+    HVTLFS_TSC_PAGE_CLOCK_NOT_SET = 7,   /**< [clock-not-set] Restored, and not yet thawed. */
+    HVTLFS_TSC_PAGE_UNSYNCED = 8,        /**< [unsynced] The VPs' TSCs differ. */
+    HVTLFS_TSC_PAGE_EMULATION = 9,       /**< [emulation] The TSC is being emulated. */
+    HVTLFS_TSC_PAGE_DISABLED = 10,       /**< [disabled] The guest has not enabled REFERENCE_TSC. */
+    HVTLFS_TSC_PAGE_UNREACHABLE = 11, /**< [unreachable] Its address is beyond the guest's space, or
                                              the host cannot show a page there. */
-    HVTLFS_TSC_PAGE_WRITE_FAILED = 12,  /**< [write-failed] gpa_write refused the page's content. */
+    HVTLFS_TSC_PAGE_WRITE_FAILED = 12, /**< [write-failed] gpa_write refused the page's content. */
 
     HVTLFS_TSC_PAGE_STATES /**< Number of states. */
 };
 
 /** The present state of the page. Any thread. Callbacks: the lock. */
-HVTLFS_API enum hvtlfs_tsc_page_state
-hvtlfs_tsc_page_query(struct hvtlfs_partition *partition);
+HVTLFS_API enum hvtlfs_tsc_page_state hvtlfs_tsc_page_query(struct hvtlfs_partition *partition);
 
 /** The word in brackets above; NULL when @p state is none. Pure. */
 HVTLFS_API const char *hvtlfs_tsc_page_state_name(enum hvtlfs_tsc_page_state state);
@@ -166,12 +165,13 @@ HVTLFS_API const char *hvtlfs_tsc_page_state_text(enum hvtlfs_tsc_page_state sta
 
 /** How a guest uses its clock. */
 struct hvtlfs_time_counters {
-    size_t size;                   /**< In: sizeof the struct as the caller knows it. */
-    uint64_t msr_reads;            /**< Reads of TIME_REF_COUNT, over all VPs. */
-    uint64_t msr_reads_page_valid; /**< Of these, with a valid page in front of the guest: exits that it
+    size_t size;        /**< In: sizeof the struct as the caller knows it. */
+    uint64_t msr_reads; /**< Reads of TIME_REF_COUNT, over all VPs. */
+    uint64_t
+        msr_reads_page_valid; /**< Of these, with a valid page in front of the guest: exits that it
                                         could have saved. */
-    uint64_t page_publications;    /**< How often the page became valid or changed. */
-    uint64_t page_sequence;        /**< Its TscSequence now; 0 = invalid. */
+    uint64_t page_publications; /**< How often the page became valid or changed. */
+    uint64_t page_sequence;     /**< Its TscSequence now; 0 = invalid. */
 };
 
 /**
@@ -183,7 +183,7 @@ struct hvtlfs_time_counters {
  * Any thread; the figures of running VPs may be a moment old. Callbacks: the lock.
  */
 HVTLFS_API enum hvtlfs_status hvtlfs_read_time_counters(struct hvtlfs_partition *partition,
-                                                   struct hvtlfs_time_counters *counters);
+                                                        struct hvtlfs_time_counters *counters);
 
 HVTLFS_END_DECLS
 
