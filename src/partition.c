@@ -321,6 +321,7 @@ static void init_vps(struct hvtlfs_partition *partition, const struct hvtlfs_con
         vp->slot = slot;
         vp->index = config->vps ? config->vps[slot].vp_index : slot;
         vp->apic_id = config->vps ? config->vps[slot].apic_id : slot;
+        hvti_deadline_init(vp);
         partition->slot_of[vp->index] = (uint16_t)(slot + 1);
         partition->present[vp->index / 64] |= BIT64(vp->index % 64);
     }
@@ -399,7 +400,7 @@ enum hvtlfs_status hvtlfs_partition_init(void *memory, size_t size,
 
 void hvtlfs_vp_reset(struct hvtlfs_vp *vp)
 {
-    (void)vp; /* no device has per-VP state yet */
+    hvti_deadline_reset(vp);
 }
 
 void hvtlfs_partition_reset(struct hvtlfs_partition *partition)

@@ -12,6 +12,7 @@
 #include <hvtlfs/partition.h>
 
 #include "clock.h"
+#include "deadline.h"
 #include "feature_rows.h"
 #include "host.h"
 #include "overlay.h"
@@ -42,6 +43,7 @@ struct hvtlfs_vp {
     uint32_t apic_id;
 
     struct hvti_vp_clock clock;
+    struct hvti_deadlines deadlines;
 };
 
 struct hvtlfs_partition {
