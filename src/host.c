@@ -46,6 +46,9 @@ uint32_t hvti_host_needs_met(const struct hvti_host *host)
     met |= ops->spin_wait ? BIT32(HVTI_NEED_SPIN_WAIT) : 0;
     met |= ops->system_reset ? BIT32(HVTI_NEED_RESET) : 0;
     met |= ops->crash ? BIT32(HVTI_NEED_CRASH) : 0;
+    met |= ops->npiep ? BIT32(HVTI_NEED_NPIEP) : 0;
+    met |= ops->stats_page ? BIT32(HVTI_NEED_STATS) : 0;
+    met |= ops->debug_read && ops->debug_write ? BIT32(HVTI_NEED_DEBUG) : 0;
     met |= ops->tlb_flush ? BIT32(HVTI_NEED_TLB_FLUSH) : 0;
     return met;
 }
@@ -70,6 +73,9 @@ const char *hvti_need_reason(enum hvti_need need)
         [HVTI_NEED_RESET] = "the host gives no system_reset",
         [HVTI_NEED_CRASH] = "the host gives no crash",
         [HVTI_NEED_TLB_FLUSH] = "the host gives no tlb_flush",
+        [HVTI_NEED_NPIEP] = "the host gives no npiep",
+        [HVTI_NEED_STATS] = "the host gives no stats_page",
+        [HVTI_NEED_DEBUG] = "the host gives no debug_read and debug_write",
         [HVTI_NEED_IMPLEMENTATION] = "this version of the library does not implement it",
     };
     return reasons[need];
@@ -198,6 +204,29 @@ void hvti_host_crash(const struct hvti_host *host, uint32_t vp_index,
                      const struct hvtlfs_crash *crash)
 {
     host->ops.crash(host->context, vp_index, crash);
+}
+
+void hvti_host_npiep(const struct hvti_host *host, uint32_t vp_index, uint32_t prevent)
+{
+    host->ops.npiep(host->context, vp_index, prevent);
+}
+
+void hvti_host_stats_page(const struct hvti_host *host, uint32_t vp_index,
+                          enum hvtlfs_overlay_kind kind, bool shown)
+{
+    host->ops.stats_page(host->context, vp_index, kind, shown);
+}
+
+bool hvti_host_debug_read(const struct hvti_host *host, uint32_t vp_index, uint32_t number,
+                          uint64_t *value)
+{
+    return host->ops.debug_read(host->context, vp_index, number, value);
+}
+
+bool hvti_host_debug_write(const struct hvti_host *host, uint32_t vp_index, uint32_t number,
+                           uint64_t value)
+{
+    return host->ops.debug_write(host->context, vp_index, number, value);
 }
 
 void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,

@@ -30,6 +30,9 @@ enum hvti_need {
     HVTI_NEED_RESET,         /* system_reset */
     HVTI_NEED_CRASH,         /* crash */
     HVTI_NEED_TLB_FLUSH,     /* tlb_flush */
+    HVTI_NEED_NPIEP,         /* npiep */
+    HVTI_NEED_STATS,         /* stats_page */
+    HVTI_NEED_DEBUG,         /* debug_read and debug_write */
     HVTI_NEED_IMPLEMENTATION, /* never met: announced by nobody until the library has it */
     HVTI_NEED_COUNT
 };
@@ -79,6 +82,13 @@ void hvti_host_spin_wait(const struct hvti_host *host, uint32_t vp_index, uint32
 void hvti_host_system_reset(const struct hvti_host *host, uint32_t vp_index);
 void hvti_host_crash(const struct hvti_host *host, uint32_t vp_index,
                      const struct hvtlfs_crash *crash);
+void hvti_host_npiep(const struct hvti_host *host, uint32_t vp_index, uint32_t prevent);
+void hvti_host_stats_page(const struct hvti_host *host, uint32_t vp_index,
+                          enum hvtlfs_overlay_kind kind, bool shown);
+bool hvti_host_debug_read(const struct hvti_host *host, uint32_t vp_index, uint32_t number,
+                          uint64_t *value);
+bool hvti_host_debug_write(const struct hvti_host *host, uint32_t vp_index, uint32_t number,
+                           uint64_t value);
 void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
                          const struct hvtlfs_vp_set *targets, const struct hvtlfs_flush *flush);
 bool hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,

@@ -23,6 +23,8 @@ static const struct {
     [HVTLFS_OVERLAY_SIEF] = {FEATURE_BIT(SYNIC), true, HVTLFS_ACCESS_READ | HVTLFS_ACCESS_WRITE},
     [HVTLFS_OVERLAY_STATS_PARTITION] = {FEATURE_BIT(STATS), true, HVTLFS_ACCESS_READ},
     [HVTLFS_OVERLAY_STATS_VP] = {FEATURE_BIT(STATS), true, HVTLFS_ACCESS_READ},
+    [HVTLFS_OVERLAY_STATS_PARTITION_INTERNAL] = {FEATURE_BIT(STATS), true, HVTLFS_ACCESS_READ},
+    [HVTLFS_OVERLAY_STATS_VP_INTERNAL] = {FEATURE_BIT(STATS), true, HVTLFS_ACCESS_READ},
 };
 
 static uint32_t kinds_of(uint64_t features, bool per_vp)
@@ -291,6 +293,14 @@ bool hvti_overlay_move(struct hvtlfs_partition *partition, uint32_t slot, uint64
         (void)place(partition, slot, old); /* it could be shown a moment ago */
     }
     return false;
+}
+
+bool hvti_overlay_show(struct hvtlfs_partition *partition, uint32_t slot, bool enable, uint64_t gpa)
+{
+    if (enable && gpa < partition->gpa_limit && hvti_overlay_move(partition, slot, gpa)) {
+        return true;
+    }
+    return hvti_overlay_move(partition, slot, HVTI_NOWHERE);
 }
 
 uint64_t hvti_overlay_gpa(const struct hvtlfs_partition *partition, uint32_t slot)

@@ -50,6 +50,13 @@ uint32_t hvti_overlay_slot(const struct hvti_overlays *overlays, enum hvtlfs_ove
  */
 bool hvti_overlay_move(struct hvtlfs_partition *partition, uint32_t slot, uint64_t gpa);
 
+/*
+ * Move a page to where the guest wants it, or away. A place that does not exist is no error: the page
+ * is then out of the guest's reach. Returns false and leaves everything as it was if what the page
+ * covers cannot be given back.
+ */
+bool hvti_overlay_show(struct hvtlfs_partition *partition, uint32_t slot, bool enable, uint64_t gpa);
+
 /* Where a page is, or HVTI_NOWHERE. */
 uint64_t hvti_overlay_gpa(const struct hvtlfs_partition *partition, uint32_t slot);
 

@@ -322,6 +322,7 @@ static void init_vps(struct hvtlfs_partition *partition, const struct hvtlfs_con
         vp->index = config->vps ? config->vps[slot].vp_index : slot;
         vp->apic_id = config->vps ? config->vps[slot].apic_id : slot;
         hvti_deadline_init(vp);
+        hvti_vapic_init(vp);
         partition->slot_of[vp->index] = (uint16_t)(slot + 1);
         partition->present[vp->index / 64] |= BIT64(vp->index % 64);
     }
@@ -400,6 +401,10 @@ enum hvtlfs_status hvtlfs_partition_init(void *memory, size_t size,
 
 void hvtlfs_vp_reset(struct hvtlfs_vp *vp)
 {
+    hvti_requests_reset(vp);
+    hvti_stats_reset(vp);
+    hvti_unhalted_reset(vp);
+    hvti_vapic_reset(vp);
     hvti_deadline_reset(vp);
 }
 
@@ -417,6 +422,7 @@ void hvtlfs_partition_reset(struct hvtlfs_partition *partition)
     if (emulating) {
         hvti_host_tsc_emulation(&partition->host, false);
     }
+    hvti_crash_reset(partition);
     for (slot = 0; slot < partition->vp_count; slot++) {
         hvtlfs_vp_reset(&partition->vps[slot]);
     }
@@ -480,5 +486,12 @@ bool hvtlfs_cpuid(struct hvtlfs_vp *vp, uint32_t leaf, uint32_t subleaf,
 
 void hvtlfs_vp_poll(struct hvtlfs_vp *vp)
 {
-    (void)vp; /* no device leaves work yet */
+    bool timed = hvti_has(vp->partition, HVTLFS_FEATURE_UNHALTED_TIMER);
+
+    if (!timed) {
+        return;
+    }
+    hvti_deadline_begin(vp, hvti_reference_time(vp));
+    hvti_unhalted_poll(vp);
+    hvti_deadline_end(vp);
 }

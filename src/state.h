@@ -12,13 +12,18 @@
 #include <hvtlfs/partition.h>
 
 #include "clock.h"
+#include "crash.h"
 #include "deadline.h"
 #include "feature_rows.h"
 #include "host.h"
 #include "overlay.h"
 #include "reenlighten.h"
 #include "tscpage.h"
+#include "requests.h"
+#include "stats.h"
+#include "unhalted.h"
 #include "util.h"
+#include "vapic.h"
 
 /* The numbers that are ours, whether there is an MSR or not (issued faults are ours too). */
 #define HVTI_MSR_FIRST UINT32_C(0x40000000)
@@ -44,6 +49,10 @@ struct hvtlfs_vp {
 
     struct hvti_vp_clock clock;
     struct hvti_deadlines deadlines;
+    struct hvti_requests requests;
+    struct hvti_stats stats;
+    struct hvti_unhalted unhalted;
+    struct hvti_vapic vapic;
 };
 
 struct hvtlfs_partition {
@@ -72,6 +81,7 @@ struct hvtlfs_partition {
     struct hvti_clock clock;
     struct hvti_tsc_page tsc_page;
     struct hvti_reenlighten reenlighten;
+    struct hvti_crash crash;
 };
 
 static inline bool hvti_has(const struct hvtlfs_partition *partition, enum hvtlfs_feature feature)

@@ -53,6 +53,8 @@ enum hvtlfs_overlay_kind {
     HVTLFS_OVERLAY_SIEF = 4,          /**< Event flags; one for each VP; the guest reads and writes. */
     HVTLFS_OVERLAY_STATS_PARTITION = 5, /**< Partition statistics; one for each VP; guest reads. */
     HVTLFS_OVERLAY_STATS_VP = 6,        /**< VP statistics; one for each VP; guest reads. */
+    HVTLFS_OVERLAY_STATS_PARTITION_INTERNAL = 7, /**< The same, counters without documentation. */
+    HVTLFS_OVERLAY_STATS_VP_INTERNAL = 8,        /**< The same. */
     HVTLFS_OVERLAY_KINDS /**< Number of kinds. */
 };
 
@@ -231,6 +233,23 @@ struct hvtlfs_host_ops {
 
     /** The guest reports a crash. The report is valid during the call only. */
     void (*crash)(void *context, uint32_t vp_index, const struct hvtlfs_crash *crash);
+
+    /** From now on (until the next call) make these instructions fault with #GP outside ring 0 on
+     * this VP, or no longer. @p prevent: bit 0 SGDT, 1 SIDT, 2 SLDT, 3 STR (TLFS 8.12). */
+    void (*npiep)(void *context, uint32_t vp_index, uint32_t prevent);
+
+    /** The guest has mapped a statistics page of this VP (@p shown) or taken it away. While it is
+     * mapped, keep its counters up to date with hvtlfs_stats_set(). @p kind is one of the four
+     * HVTLFS_OVERLAY_STATS kinds. */
+    void (*stats_page)(void *context, uint32_t vp_index, enum hvtlfs_overlay_kind kind, bool shown);
+
+    /** Read a synthetic debug MSR, 0x400000F1 to 0x400000F5. Answers at once.
+     * @return false if the read must fault; @p value is then ignored */
+    bool (*debug_read)(void *context, uint32_t vp_index, uint32_t number, uint64_t *value);
+
+    /** Write a synthetic debug MSR. Answers at once.
+     * @return false if the write must fault */
+    bool (*debug_write)(void *context, uint32_t vp_index, uint32_t number, uint64_t value);
 };
 
 HVTLFS_END_DECLS

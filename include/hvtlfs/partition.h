@@ -51,6 +51,8 @@ enum hvtlfs_policy {
                                                        otherwise it gives #GP. */
     HVTLFS_POLICY_FLUSH_MASK_0_IS_ALL = 1u << 1, /**< A flush with ProcessorMask 0 means all VPs, as
                                                       Windows Server 2012 expects. */
+    HVTLFS_POLICY_NO_LAZY_EOI = 1u << 2, /**< hvtlfs_lazy_eoi_arm() always refuses: for hosts whose APIC
+                                              works without the library, and to look for its faults. */
 };
 
 /** Everything a partition is made of. Start from hvtlfs_config_init(). */

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The APIC's busiest registers by MSR (TLFS 10.2.3), the VP assist page (7.8.7) and lazy EOI
+ * (10.3.5).
+ *
+ * Two words tell how an armed interrupt stands: ours (`lazy`) and bit 0 of the guest's page. The
+ * guest clears its bit with an atomic instruction, so the bit alone says who came first:
+ *
+ *     lazy      bit
+ *     IDLE      0     nothing armed
+ *     ARMED     1     armed; the guest has not ended its interrupt
+ *     ARMED     0     the guest has ended it, and we owe the APIC an EOI
+ *     REVOKING  any   another thread is clearing the bit, behind the lock, for one of:
+ *     IDLE      0       it did; the guest will write EOI
+ *     ENDED     0       the guest came first; we owe the APIC an EOI
+ *
+ * Only the VP's thread goes from IDLE to ARMED and back out of ENDED, so a state that another thread
+ * has found ARMED can only be disarmed under its hands; the compare and exchange sees that.
+ */
+#include <hvtlfs/vapic.h>
+
+#include <hvtlfs/tlfs.h>
+
+#include "state.h"
+
+enum {
+    LAZY_IDLE = 0x000,
+    LAZY_ARMED = 0x100,
+    LAZY_REVOKING = 0x200,
+    LAZY_ENDED = 0x300,
+    LAZY_VECTOR = 0x0FF,
+};
+
+#define NO_EOI_REQUIRED ((uint32_t)HV_APIC_ASSIST_NO_EOI_REQUIRED)
+#define APIC_ASSIST ((uint32_t)offsetof(struct hv_vp_assist_page, apic_assist))
+
+/* A word that other VPs scribble on would make compare and exchange fail for ever. */
+#define ATTEMPTS 8
+
+/* ---- The guest's bit ---- */
+
+static uint32_t *mapped_word(const struct hvtlfs_vp *vp)
+{
+    uint8_t *page = hvti_overlay_mapped(vp->partition, vp->vapic.slot);
+
+    return page ? (uint32_t *)(void *)(page + APIC_ASSIST) : NULL;
+}
+
+/* Change the bit in a page that the host does not map. Behind the lock; false if out of reach. */
+static bool swap_bit(struct hvtlfs_vp *vp, uint32_t bit, bool *was_set)
+{
+    uint32_t expected = bit ^ NO_EOI_REQUIRED;
+    bool done = false;
+    int i;
+
+    for (i = 0; i < ATTEMPTS && !done; i++) {
+        if (!hvti_overlay_cas32(vp->partition, vp->vapic.slot, APIC_ASSIST, &expected,
+                                (expected & ~NO_EOI_REQUIRED) | bit, &done)) {
+            return false;
+        }
+    }
+    *was_set = expected & NO_EOI_REQUIRED;
+    return done;
+}
+
+static bool set_bit(struct hvtlfs_vp *vp)
+{
+    uint32_t *word = mapped_word(vp);
+    bool was_set;
+    bool done;
+
+    if (word) {
+        (void)__atomic_fetch_or(word, NO_EOI_REQUIRED, __ATOMIC_ACQ_REL);
+        return true;
+    }
+    hvti_lock(vp->partition);
+    done = swap_bit(vp, NO_EOI_REQUIRED, &was_set);
+    hvti_unlock(vp->partition);
+    return done;
+}
+
+/* Returns whether the bit was still set. A page that is out of reach can't have been used. */
+static bool clear_bit_locked(struct hvtlfs_vp *vp)
+{
+    uint32_t *word = mapped_word(vp);
+    bool was_set = true;
+
+    if (word) {
+        return __atomic_fetch_and(word, ~NO_EOI_REQUIRED, __ATOMIC_ACQ_REL) & NO_EOI_REQUIRED;
+    }
+    (void)swap_bit(vp, 0, &was_set);
+    return was_set;
+}
+
+static bool clear_bit(struct hvtlfs_vp *vp)
+{
+    bool was_set;
+
+    if (mapped_word(vp)) {
+        return clear_bit_locked(vp);
+    }
+    hvti_lock(vp->partition);
+    was_set = clear_bit_locked(vp);
+    hvti_unlock(vp->partition);
+    return was_set;
+}
+
+/* ---- Lazy EOI ---- */
+
+static bool guest_sees_page(const struct hvtlfs_vp *vp)
+{
+    const struct hvtlfs_partition *partition = vp->partition;
+
+    return hvti_has(partition, HVTLFS_FEATURE_VAPIC) &&
+           !(partition->policy & HVTLFS_POLICY_NO_LAZY_EOI) &&
+           hvti_overlay_gpa(partition, vp->vapic.slot) != HVTI_NOWHERE;
+}
+
+bool hvtlfs_lazy_eoi_arm(struct hvtlfs_vp *vp, uint32_t vector, enum hvtlfs_trigger trigger,
+                         bool lower_pending)
+{
+    /* TLFS 10.3.5: edge-triggered, and no lower-priority interrupt pending. */
+    if (trigger != HVTLFS_TRIGGER_EDGE || lower_pending || vector > LAZY_VECTOR) {
+        return false;
+    }
+    if (__atomic_load_n(&vp->vapic.lazy, __ATOMIC_ACQUIRE) != LAZY_IDLE || !guest_sees_page(vp) ||
+        !set_bit(vp)) {
+        return false;
+    }
+    /* In one order with the host's second look at what is pending. */
+    __atomic_store_n(&vp->vapic.lazy, LAZY_ARMED | vector, __ATOMIC_SEQ_CST);
+    return true;
+}
+
+static enum hvtlfs_lazy_eoi revoke(struct hvtlfs_vp *vp)
+{
+    uint32_t *lazy = &vp->vapic.lazy;
+    uint32_t state = __atomic_load_n(lazy, __ATOMIC_ACQUIRE);
+    uint32_t vector = state & LAZY_VECTOR;
+
+    if ((state & ~(uint32_t)LAZY_VECTOR) == LAZY_ENDED) {
+        return HVTLFS_LAZY_EOI_ENDED;
+    }
+    if (state == LAZY_IDLE ||
+        !__atomic_compare_exchange_n(lazy, &state, LAZY_REVOKING | vector, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE)) {
+        return HVTLFS_LAZY_EOI_NONE;
+    }
+    if (clear_bit_locked(vp)) {
+        __atomic_store_n(lazy, LAZY_IDLE, __ATOMIC_RELEASE);
+        return HVTLFS_LAZY_EOI_WITHDRAWN;
+    }
+    __atomic_store_n(lazy, LAZY_ENDED | vector, __ATOMIC_RELEASE);
+    return HVTLFS_LAZY_EOI_ENDED;
+}
+
+enum hvtlfs_lazy_eoi hvtlfs_lazy_eoi_withdraw(struct hvtlfs_vp *vp)
+{
+    enum hvtlfs_lazy_eoi found;
+
+    if (__atomic_load_n(&vp->vapic.lazy, __ATOMIC_SEQ_CST) == LAZY_IDLE) {
+        return HVTLFS_LAZY_EOI_NONE;
+    }
+    hvti_lock(vp->partition);
+    found = revoke(vp);
+    hvti_unlock(vp->partition);
+    return found;
+}
+
+/* Another thread was first: it is withdrawing behind the lock, or has done so. */
+static uint32_t collect_after_withdrawal(struct hvtlfs_vp *vp)
+{
+    uint32_t state;
+
+    hvti_lock(vp->partition);
+    state = __atomic_exchange_n(&vp->vapic.lazy, LAZY_IDLE, __ATOMIC_ACQ_REL);
+    hvti_unlock(vp->partition);
+    return state == LAZY_IDLE ? HVTLFS_NO_EOI : state & LAZY_VECTOR;
+}
+
+uint32_t hvtlfs_lazy_eoi_collect(struct hvtlfs_vp *vp)
+{
+    uint32_t state = __atomic_load_n(&vp->vapic.lazy, __ATOMIC_ACQUIRE);
+    uint32_t vector = state & LAZY_VECTOR;
+
+    if (state == LAZY_IDLE) {
+        return HVTLFS_NO_EOI;
+    }
+    if (state != (LAZY_ARMED | vector) ||
+        !__atomic_compare_exchange_n(&vp->vapic.lazy, &state, LAZY_IDLE, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE)) {
+        return collect_after_withdrawal(vp);
+    }
+    return clear_bit(vp) ? HVTLFS_NO_EOI : vector;
+}
+
+static void end_of_interrupt(struct hvtlfs_vp *vp, uint32_t value)
+{
+    hvti_host_apic_write(&vp->partition->host, vp->index, HVTLFS_APIC_EOI, value);
+}
+
+/* Before the guest's own next step at the APIC or the page: what it ended by the bit comes first. */
+static void settle(struct hvtlfs_vp *vp)
+{
+    if (hvtlfs_lazy_eoi_collect(vp) != HVTLFS_NO_EOI) {
+        end_of_interrupt(vp, 0);
+    }
+}
+
+/* ---- The MSRs ---- */
+
+/* TLFS 10.2.3.1: the value does not matter; its upper half is ignored (figure) or RsvdZ (table). */
+enum hvtlfs_msr_result hvti_eoi_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
+{
+    (void)number;
+    settle(vp);
+    end_of_interrupt(vp, (uint32_t)value);
+    return HVTLFS_MSR_DONE;
+}
+
+enum hvtlfs_msr_result hvti_icr_read(struct hvtlfs_vp *vp, uint32_t number, uint64_t *value)
+{
+    (void)number;
+    *value = hvti_host_apic_read(&vp->partition->host, vp->index, HVTLFS_APIC_ICR);
+    return HVTLFS_MSR_DONE;
+}
+
+/*
+ * Whether an IPI may reach its sender. Which format the destination has, and what a logical one
+ * means, is known to the APIC only: when in doubt, it may.
+ */
+static bool may_be_self_ipi(const struct hvtlfs_vp *vp, uint64_t icr)
+{
+    uint32_t shorthand = (uint32_t)(icr >> 18) & 3; /* 1 self, 2 all, 3 all but self */
+    uint32_t x2apic_id = (uint32_t)(icr >> 32);
+    uint32_t xapic_id = (uint32_t)(icr >> 56);
+    bool logical = icr >> 11 & 1;
+
+    if (shorthand) {
+        return shorthand != 3;
+    }
+    return logical || x2apic_id == vp->apic_id || x2apic_id == UINT32_MAX ||
+           xapic_id == (vp->apic_id & 0xFF) || xapic_id == 0xFF;
+}
+
+enum hvtlfs_msr_result hvti_icr_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
+{
+    (void)number;
+    hvti_host_apic_write(&vp->partition->host, vp->index, HVTLFS_APIC_ICR, value);
+    /* Requirements document p. 10: an IPI that includes the sender is taken before its next
+     * instruction. */
+    return may_be_self_ipi(vp, value) ? HVTLFS_MSR_DELIVER : HVTLFS_MSR_DONE;
+}
+
+enum hvtlfs_msr_result hvti_tpr_read(struct hvtlfs_vp *vp, uint32_t number, uint64_t *value)
+{
+    (void)number;
+    *value = hvti_host_apic_read(&vp->partition->host, vp->index, HVTLFS_APIC_TPR) &
+             HV_MSR_TPR_TPR_VALUE_MASK;
+    return HVTLFS_MSR_DONE;
+}
+
+/* TLFS 10.2.3.3: 63:8 are RsvdZ without a fault. */
+enum hvtlfs_msr_result hvti_tpr_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
+{
+    (void)number;
+    hvti_host_apic_write(&vp->partition->host, vp->index, HVTLFS_APIC_TPR,
+                         value & HV_MSR_TPR_TPR_VALUE_MASK);
+    return HVTLFS_MSR_DONE;
+}
+
+enum hvtlfs_msr_result hvti_vp_assist_page_read(struct hvtlfs_vp *vp, uint32_t number,
+                                                uint64_t *value)
+{
+    (void)number;
+    *value = vp->vapic.assist_page;
+    return HVTLFS_MSR_DONE;
+}
+
+/* A page that cannot be where the guest wants it is nowhere, without a fault: Linux writes this MSR
+ * on every processor, whatever CPUID says. */
+enum hvtlfs_msr_result hvti_vp_assist_page_write(struct hvtlfs_vp *vp, uint32_t number,
+                                                 uint64_t value)
+{
+    bool done;
+
+    (void)number;
+    settle(vp);
+    hvti_lock(vp->partition);
+    done = hvti_overlay_show(vp->partition, vp->vapic.slot, value & HV_MSR_VP_ASSIST_PAGE_ENABLE,
+                             page_of(value));
+    hvti_unlock(vp->partition);
+    if (!done) {
+        return HVTLFS_MSR_FAULT;
+    }
+    vp->vapic.assist_page = value;
+    return HVTLFS_MSR_DONE;
+}
+
+/* ---- For others ---- */
+
+void hvti_assist_page_set(struct hvtlfs_vp *vp, uint32_t offset, uint8_t byte)
+{
+    uint8_t *page = hvti_overlay_mapped(vp->partition, vp->vapic.slot);
+
+    if (hvti_overlay_gpa(vp->partition, vp->vapic.slot) == HVTI_NOWHERE) {
+        return;
+    }
+    if (page) {
+        __atomic_store_n(page + offset, byte, __ATOMIC_RELEASE);
+        return;
+    }
+    hvti_lock(vp->partition);
+    (void)hvti_overlay_write(vp->partition, vp->vapic.slot, offset, &byte, 1);
+    hvti_unlock(vp->partition);
+}
+
+void hvti_vapic_init(struct hvtlfs_vp *vp)
+{
+    vp->vapic.slot =
+        hvti_overlay_slot(&vp->partition->overlays, HVTLFS_OVERLAY_VP_ASSIST, vp->slot);
+}
+
+void hvti_vapic_reset(struct hvtlfs_vp *vp)
+{
+    if (vp->vapic.slot != HVTI_NO_SLOT) {
+        hvti_lock(vp->partition);
+        hvti_overlay_reset(vp->partition, vp->vapic.slot);
+        hvti_unlock(vp->partition);
+    }
+    vp->vapic = (struct hvti_vapic){.slot = vp->vapic.slot};
+}
