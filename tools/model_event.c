@@ -21,6 +21,10 @@ static const struct event_row event_rows[MODEL_EVENT_KINDS] = {
     [MODEL_EVENT_TSC_EMULATION] = {"tsc-emulation", {"in-force"}},
     [MODEL_EVENT_SPIN_WAIT] = {"spin-wait", {"spins"}},
     [MODEL_EVENT_RESET] = {"reset", {NULL}},
+    [MODEL_EVENT_IDLE] = {"idle", {NULL}},
+    [MODEL_EVENT_NPIEP] = {"npiep", {"prevent"}},
+    [MODEL_EVENT_STATS_PAGE] = {"stats-page", {"kind", "shown"}},
+    [MODEL_EVENT_DEBUG_WRITE] = {"debug-write", {"msr", "value"}},
     [MODEL_EVENT_CRASH] = {"crash", {"p0", "p1", "p2", "p3", "p4", "control"}},
 };
 

@@ -20,8 +20,11 @@ struct model_vp {
     struct interrupt_queue interrupts;
     uint64_t tsc_offset;
     uint64_t deadline;
-    uint64_t runtime;
-    uint64_t apic[3]; /* by enum hvtlfs_apic_register */
+    uint64_t runtime;       /* when it was set last; VPs are taken to run all the time */
+    uint64_t runtime_since; /* when that was, from the start */
+    uint64_t apic[3]; /* by enum hvtlfs_apic_register, as last written */
+    struct model_apic local_apic;
+    uint64_t debug[5]; /* SYNTH_DEBUG_CONTROL on */
     bool kicked;
 };
 
@@ -114,6 +117,11 @@ static void expect_unlocked(struct model_host *host)
     if (host->partition_locked) {
         violated(host, "a request was made with the partition lock held");
     }
+}
+
+static uint64_t since_start(const struct model_host *host)
+{
+    return host->time - host->options.host_time;
 }
 
 static bool injected_failure(struct model_host *host)
@@ -493,6 +501,50 @@ static size_t apic_number(struct model_host *host, enum hvtlfs_apic_register reg
     return (size_t)reg;
 }
 
+/* The destinations of a fixed, physically addressed IPI, where APIC ID and VP index are the same. */
+static bool ipi_reaches(uint64_t icr, uint32_t sender, uint32_t vp_index)
+{
+    uint32_t x2apic_id = (uint32_t)(icr >> 32);
+    uint32_t xapic_id = (uint32_t)(icr >> 56);
+    switch (icr >> 18 & 3) {
+    case 1:
+        return vp_index == sender;
+    case 2:
+        return true;
+    case 3:
+        return vp_index != sender;
+    default:
+        return vp_index == (x2apic_id < HVTLFS_MAX_VPS ? x2apic_id : xapic_id);
+    }
+}
+
+static void send_ipi(struct model_host *host, uint32_t sender, uint64_t icr)
+{
+    bool fixed = (icr >> 8 & 7) == 0;
+    for (uint32_t i = 0; fixed && i < HVTLFS_MAX_VPS; i++) {
+        if (ipi_reaches(icr, sender, i)) {
+            model_apic_request(&host->vps[i].local_apic, icr & 0xFF, HVTLFS_TRIGGER_EDGE);
+        }
+    }
+}
+
+static void write_local_apic(struct model_host *host, uint32_t vp_index,
+                             enum hvtlfs_apic_register reg, uint64_t value)
+{
+    struct model_apic *apic = &slot(host, vp_index)->local_apic;
+    switch (reg) {
+    case HVTLFS_APIC_EOI:
+        (void)model_apic_end(apic);
+        break;
+    case HVTLFS_APIC_ICR:
+        send_ipi(host, vp_index, value);
+        break;
+    case HVTLFS_APIC_TPR:
+        apic->tpr = (uint8_t)value;
+        break;
+    }
+}
+
 static void on_apic_write(void *context, uint32_t vp_index, enum hvtlfs_apic_register reg,
                           uint64_t value)
 {
@@ -503,6 +555,7 @@ static void on_apic_write(void *context, uint32_t vp_index, enum hvtlfs_apic_reg
     struct model_event *event = log_event(host, MODEL_EVENT_APIC_WRITE, vp_index);
     event->values[0] = (uint64_t)reg;
     event->values[1] = value;
+    write_local_apic(host, vp_index, reg, value);
     leave(host);
 }
 
@@ -571,7 +624,8 @@ static uint64_t on_vp_runtime(void *context, uint32_t vp_index)
 {
     struct model_host *host = context;
     enter(host);
-    uint64_t runtime = slot(host, vp_index)->runtime;
+    const struct model_vp *vp = slot(host, vp_index);
+    uint64_t runtime = vp->runtime + (since_start(host) - vp->runtime_since);
     leave(host);
     return runtime;
 }
@@ -625,6 +679,64 @@ static void on_crash(void *context, uint32_t vp_index, const struct hvtlfs_crash
     leave(host);
 }
 
+static void on_npiep(void *context, uint32_t vp_index, uint32_t prevent)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    log_event(host, MODEL_EVENT_NPIEP, vp_index)->values[0] = prevent;
+    leave(host);
+}
+
+static void on_stats_page(void *context, uint32_t vp_index, enum hvtlfs_overlay_kind kind,
+                          bool shown)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    struct model_event *event = log_event(host, MODEL_EVENT_STATS_PAGE, vp_index);
+    event->values[0] = (uint64_t)kind;
+    event->values[1] = shown;
+    leave(host);
+}
+
+/* Plain registers, of which one is read-only: enough to see that a host may refuse. */
+static uint64_t *debug_register(struct model_host *host, uint32_t vp_index, uint32_t number)
+{
+    uint32_t which = number - 0x400000F1u;
+    if (which >= sizeof(host->vps->debug) / sizeof(host->vps->debug[0])) {
+        violated(host, "a debug register that does not exist was accessed");
+        which = 0;
+    }
+    return &slot(host, vp_index)->debug[which];
+}
+
+static bool on_debug_read(void *context, uint32_t vp_index, uint32_t number, uint64_t *value)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    *value = *debug_register(host, vp_index, number);
+    leave(host);
+    return true;
+}
+
+static bool on_debug_write(void *context, uint32_t vp_index, uint32_t number, uint64_t value)
+{
+    struct model_host *host = context;
+    bool writable = number != 0x400000F2u; /* SYNTH_DEBUG_STATUS */
+    enter(host);
+    expect_unlocked(host);
+    if (writable) {
+        *debug_register(host, vp_index, number) = value;
+        struct model_event *event = log_event(host, MODEL_EVENT_DEBUG_WRITE, vp_index);
+        event->values[0] = number;
+        event->values[1] = value;
+    }
+    leave(host);
+    return writable;
+}
+
 void model_host_ops(const struct model_host *host, struct hvtlfs_host_ops *ops)
 {
     *ops = (struct hvtlfs_host_ops){
@@ -646,6 +758,10 @@ void model_host_ops(const struct model_host *host, struct hvtlfs_host_ops *ops)
         .spin_wait = on_spin_wait,
         .system_reset = on_system_reset,
         .crash = on_crash,
+        .npiep = on_npiep,
+        .stats_page = on_stats_page,
+        .debug_read = on_debug_read,
+        .debug_write = on_debug_write,
     };
     if (!host->options.copies_overlays) {
         ops->overlay_set = on_overlay_set;
@@ -906,7 +1022,9 @@ uint64_t model_host_start_time(const struct model_host *host)
 void model_host_set_runtime(struct model_host *host, uint32_t vp_index, uint64_t runtime)
 {
     enter(host);
-    slot(host, vp_index)->runtime = runtime;
+    struct model_vp *vp = slot(host, vp_index);
+    vp->runtime = runtime;
+    vp->runtime_since = since_start(host);
     leave(host);
 }
 
@@ -974,6 +1092,18 @@ uint32_t model_host_take_kick(struct model_host *host)
     }
     leave(host);
     return taken;
+}
+
+struct model_apic *model_host_local_apic(struct model_host *host, uint32_t vp_index)
+{
+    return &slot(host, vp_index)->local_apic;
+}
+
+void model_host_note_idle(struct model_host *host, uint32_t vp_index)
+{
+    enter(host);
+    log_event(host, MODEL_EVENT_IDLE, vp_index);
+    leave(host);
 }
 
 uint64_t model_host_apic(struct model_host *host, uint32_t vp_index, enum hvtlfs_apic_register reg)

@@ -35,6 +35,8 @@
 #include <hvtlfs/host.h>
 #include <hvtlfs/partition.h>
 
+#include "model_apic.h"
+
 struct model_host;
 
 /* What the lock and unlock callbacks are. */
@@ -125,7 +127,7 @@ uint64_t model_host_time(struct model_host *host);
 /* What the host clock showed at the start. */
 uint64_t model_host_start_time(const struct model_host *host);
 
-/* Run time reported for a VP, 100 ns; default 0. */
+/* Run time reported for a VP, 100 ns; 0 at the start. It goes on with the host clock. */
 void model_host_set_runtime(struct model_host *host, uint32_t vp_index, uint64_t runtime);
 
 /* A VP's armed deadline in reference time; HVTLFS_TIME_NEVER if none. */
@@ -149,6 +151,13 @@ uint64_t model_host_apic(struct model_host *host, uint32_t vp_index, enum hvtlfs
 void model_host_set_apic(struct model_host *host, uint32_t vp_index, enum hvtlfs_apic_register reg,
                          uint64_t value);
 
+/* A VP's local APIC. EOI, TPR and fixed IPIs that the library writes take effect in it; interrupts
+   that the library requests stay in the queue above. */
+struct model_apic *model_host_local_apic(struct model_host *host, uint32_t vp_index);
+
+/* Put into the log that a VP waits for an interrupt. */
+void model_host_note_idle(struct model_host *host, uint32_t vp_index);
+
 /* ---- The log: every request in the order it was made ---- */
 
 enum model_event_kind {
@@ -162,7 +171,11 @@ enum model_event_kind {
     MODEL_EVENT_TSC_EMULATION, /* in-force */
     MODEL_EVENT_SPIN_WAIT,     /* spins */
     MODEL_EVENT_RESET,
-    MODEL_EVENT_CRASH, /* p0 to p4, control; note is the message */
+    MODEL_EVENT_CRASH,         /* p0 to p4, control; note is the message */
+    MODEL_EVENT_IDLE,          /* noted by whoever got HVTLFS_MSR_IDLE */
+    MODEL_EVENT_NPIEP,         /* prevent */
+    MODEL_EVENT_STATS_PAGE,    /* kind, shown */
+    MODEL_EVENT_DEBUG_WRITE,   /* msr, value */
     MODEL_EVENT_KINDS
 };
 
