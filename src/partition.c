@@ -402,6 +402,7 @@ enum hvtlfs_status hvtlfs_partition_init(void *memory, size_t size,
 void hvtlfs_vp_reset(struct hvtlfs_vp *vp)
 {
     hvti_requests_reset(vp);
+    hvti_spinwait_reset(vp);
     hvti_stats_reset(vp);
     hvti_unhalted_reset(vp);
     hvti_vapic_reset(vp);

@@ -1,8 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Guest spinlocks (TLFS 14.3.1, 14.5.1): the guest tells that it has been spinning for long. */
+#include <hvtlfs/spinwait.h>
+
 #include <hvtlfs/tlfs.h>
 
 #include "state.h"
+
+static void put_bit(uint64_t *banks, uint32_t vp_index, bool set)
+{
+    uint64_t bit = BIT64(vp_index % 64);
+
+    if (set) {
+        (void)__atomic_fetch_or(&banks[vp_index / 64], bit, __ATOMIC_RELAXED);
+    } else {
+        (void)__atomic_fetch_and(&banks[vp_index / 64], ~bit, __ATOMIC_RELAXED);
+    }
+}
 
 /*
  * Advisory: it succeeds whatever it says (TLFS 14.5.1). The upper half of the input is RsvdZ, but a
@@ -10,6 +23,96 @@
  */
 uint16_t hvti_notify_long_spin_wait(struct hvti_call *call)
 {
-    hvti_host_spin_wait(&call->vp->partition->host, call->vp->index, (uint32_t)call->input[0]);
+    struct hvtlfs_vp *vp = call->vp;
+
+    put_bit(vp->partition->spinwait.spinning, vp->index, true);
+    hvti_host_spin_wait(&vp->partition->host, vp->index, (uint32_t)call->input[0]);
     return HV_STATUS_SUCCESS;
+}
+
+/* ---- Whom to run ---- */
+
+/* The preempted VPs of a bank that spin or do not, without the caller. */
+static uint64_t candidates(const struct hvtlfs_yield_view *view, uint32_t bank, bool spinners)
+{
+    uint64_t spinning = hvti_load(&view->spinning[bank]);
+    uint64_t word = hvti_load(&view->preempted[bank]) & (spinners ? spinning : ~spinning);
+
+    return view->caller / 64 == bank ? word & ~BIT64(view->caller % 64) : word;
+}
+
+/* The first candidate from `start` on, around the end. */
+static uint32_t first_from(const struct hvtlfs_yield_view *view, uint32_t start, bool spinners)
+{
+    uint64_t before = BIT64(start % 64) - 1; /* bits of the first bank that come last */
+    uint32_t bank = start / 64;
+    uint32_t i;
+
+    for (i = 0; i <= view->bank_count; i++) {
+        uint64_t word = candidates(view, bank, spinners);
+
+        word &= i == 0 ? ~before : i == view->bank_count ? before : UINT64_MAX;
+        if (word) {
+            return bank * 64 + lowest_bit(word);
+        }
+        bank = bank + 1 < view->bank_count ? bank + 1 : 0;
+    }
+    return HVTLFS_NO_VP;
+}
+
+uint32_t hvtlfs_yield_advice(const struct hvtlfs_yield_view *view)
+{
+    uint32_t start = view->last == HVTLFS_NO_VP ? 0 : view->last + 1;
+    uint32_t advice;
+
+    if (!view->bank_count) {
+        return HVTLFS_NO_VP;
+    }
+    if (start >= view->bank_count * 64) {
+        start = 0;
+    }
+    advice = first_from(view, start, false);
+    if (advice == HVTLFS_NO_VP && view->spins / 2 >= view->threshold) {
+        advice = first_from(view, start, true);
+    }
+    return advice;
+}
+
+uint32_t hvtlfs_spin_wait_advice(struct hvtlfs_vp *vp, uint32_t spins)
+{
+    struct hvti_spinwait *known = &vp->partition->spinwait;
+    const struct hvtlfs_yield_view view = {
+        .caller = vp->index,
+        .spins = spins,
+        .threshold = vp->partition->cpuid.spin_count,
+        .last = __atomic_load_n(&known->last, __ATOMIC_RELAXED) - 1,
+        .bank_count = HVTI_VP_BANKS,
+        .preempted = known->preempted,
+        .spinning = known->spinning,
+    };
+    uint32_t advice = hvtlfs_yield_advice(&view);
+
+    if (advice != HVTLFS_NO_VP) {
+        __atomic_store_n(&known->last, advice + 1, __ATOMIC_RELAXED);
+    }
+    return advice;
+}
+
+/* ---- What the host reports ---- */
+
+void hvtlfs_vp_preempted(struct hvtlfs_vp *vp)
+{
+    put_bit(vp->partition->spinwait.preempted, vp->index, true);
+}
+
+void hvtlfs_vp_running(struct hvtlfs_vp *vp)
+{
+    put_bit(vp->partition->spinwait.preempted, vp->index, false);
+    put_bit(vp->partition->spinwait.spinning, vp->index, false);
+}
+
+void hvti_spinwait_reset(struct hvtlfs_vp *vp)
+{
+    hvtlfs_vp_running(vp);
+    __atomic_store_n(&vp->partition->spinwait.last, 0, __ATOMIC_RELAXED);
 }

@@ -20,6 +20,7 @@
 #include "reenlighten.h"
 #include "tscpage.h"
 #include "requests.h"
+#include "spinwait.h"
 #include "stats.h"
 #include "unhalted.h"
 #include "util.h"
@@ -82,6 +83,7 @@ struct hvtlfs_partition {
     struct hvti_tsc_page tsc_page;
     struct hvti_reenlighten reenlighten;
     struct hvti_crash crash;
+    struct hvti_spinwait spinwait;
 };
 
 static inline bool hvti_has(const struct hvtlfs_partition *partition, enum hvtlfs_feature feature)
