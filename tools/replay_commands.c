@@ -8,6 +8,8 @@
 
 #include <hvtlfs/cpuid.h>
 #include <hvtlfs/msr.h>
+#include <hvtlfs/tlfs.h>
+#include <hvtlfs/vapic.h>
 
 #include "decode.h"
 
@@ -101,6 +103,31 @@ static const char *msr_result_word(enum hvtlfs_msr_result result)
     return "undefined";
 }
 
+/* An exit of the VP and its way back: the model's APIC has its say before and after. */
+static enum hvtlfs_msr_result read_msr(struct replay *replay, struct hvtlfs_vp *vp, uint32_t msr,
+                                       uint64_t *value)
+{
+    uint32_t vp_index = hvtlfs_vp_index(vp);
+    struct model_apic *apic = model_host_local_apic(replay->host, vp_index);
+    model_apic_leave(apic, vp);
+    enum hvtlfs_msr_result result = hvtlfs_msr_read(vp, msr, value);
+    if (result == HVTLFS_MSR_IDLE) {
+        model_host_note_idle(replay->host, vp_index);
+    }
+    (void)model_apic_enter(apic, vp);
+    return result;
+}
+
+static enum hvtlfs_msr_result write_msr(struct replay *replay, struct hvtlfs_vp *vp, uint32_t msr,
+                                        uint64_t value)
+{
+    struct model_apic *apic = model_host_local_apic(replay->host, hvtlfs_vp_index(vp));
+    model_apic_leave(apic, vp);
+    enum hvtlfs_msr_result result = hvtlfs_msr_write(vp, msr, value);
+    (void)model_apic_enter(apic, vp);
+    return result;
+}
+
 static bool run_rdmsr(struct replay *replay, size_t count, char **words)
 {
     struct hvtlfs_vp *vp;
@@ -111,7 +138,7 @@ static bool run_rdmsr(struct replay *replay, size_t count, char **words)
     if (!replay_vp(replay, words[0], &vp, &vp_index) || !msr_word(replay, words[1], &msr)) {
         return false;
     }
-    const char *word = msr_result_word(hvtlfs_msr_read(vp, msr, &value));
+    const char *word = msr_result_word(read_msr(replay, vp, msr, &value));
     if (strcmp(word, "ok") == 0) {
         text_add(&replay->result, "0x%" PRIx64, value);
     } else {
@@ -131,7 +158,7 @@ static bool run_wrmsr(struct replay *replay, size_t count, char **words)
         !replay_number(replay, words[2], "a value", UINT64_MAX, &value)) {
         return false;
     }
-    text_add(&replay->result, "%s", msr_result_word(hvtlfs_msr_write(vp, msr, value)));
+    text_add(&replay->result, "%s", msr_result_word(write_msr(replay, vp, msr, value)));
     return true;
 }
 
@@ -581,19 +608,100 @@ static bool run_events(struct replay *replay, size_t count, char **words)
     return true;
 }
 
-/* Of the system, or of one VP. */
+/* ---- inject, eoi, apic ---- */
+
+/* A device raises an interrupt while the VP runs: it comes out, takes it or not, and goes in again. */
+static bool run_inject(struct replay *replay, size_t count, char **words)
+{
+    struct hvtlfs_vp *vp;
+    uint32_t vp_index;
+    uint64_t vector;
+    if (!replay_vp(replay, words[0], &vp, &vp_index) ||
+        !replay_number(replay, words[1], "a vector", UINT8_MAX, &vector)) {
+        return false;
+    }
+    if (count > 2 && strcmp(words[2], "level") != 0 && strcmp(words[2], "edge") != 0) {
+        return replay_expected(replay, "expected 'level' or 'edge', got '%s'", words[2]);
+    }
+    bool level = count > 2 && strcmp(words[2], "level") == 0;
+    struct model_apic *apic = model_host_local_apic(replay->host, vp_index);
+    model_apic_leave(apic, vp);
+    model_apic_request(apic, (uint32_t)vector, level ? HVTLFS_TRIGGER_LEVEL : HVTLFS_TRIGGER_EDGE);
+    (void)model_apic_enter(apic, vp);
+    return ok(replay);
+}
+
+/* Whether the guest's bit was set; it is clear from now on. */
+static bool clear_no_eoi_required(struct replay *replay, struct hvtlfs_vp *vp)
+{
+    uint64_t page = 0;
+    if (hvtlfs_msr_read(vp, HV_X64_MSR_VP_ASSIST_PAGE, &page) != HVTLFS_MSR_DONE ||
+        (page & HV_MSR_VP_ASSIST_PAGE_ENABLE) == 0) {
+        return false;
+    }
+    uint64_t gpa = page & HV_MSR_VP_ASSIST_PAGE_PAGE_PFN_MASK;
+    uint32_t word;
+    if (model_host_guest_read(replay->host, gpa, &word, sizeof(word)) != MODEL_ACCESS_OK ||
+        (word & HV_APIC_ASSIST_NO_EOI_REQUIRED) == 0) {
+        return false;
+    }
+    word &= ~(uint32_t)HV_APIC_ASSIST_NO_EOI_REQUIRED;
+    return model_host_guest_write(replay->host, gpa, &word, sizeof(word)) == MODEL_ACCESS_OK;
+}
+
+/* The guest ends an interrupt as TLFS 10.3.5 tells it to. */
+static bool run_eoi(struct replay *replay, size_t count, char **words)
+{
+    struct hvtlfs_vp *vp;
+    uint32_t vp_index;
+    (void)count;
+    if (!replay_vp(replay, words[0], &vp, &vp_index)) {
+        return false;
+    }
+    if (clear_no_eoi_required(replay, vp)) {
+        text_add(&replay->result, "no-exit");
+        return true;
+    }
+    const char *word = msr_result_word(write_msr(replay, vp, HV_X64_MSR_EOI, 0));
+    text_add(&replay->result, "%s", strcmp(word, "ok") == 0 ? "exit" : word);
+    return true;
+}
+
+/* Looking at the APIC takes an exit. */
+static bool run_apic(struct replay *replay, size_t count, char **words)
+{
+    struct hvtlfs_vp *vp;
+    uint32_t vp_index;
+    char text[2048];
+    (void)count;
+    if (!replay_vp(replay, words[0], &vp, &vp_index)) {
+        return false;
+    }
+    struct model_apic *apic = model_host_local_apic(replay->host, vp_index);
+    model_apic_leave(apic, vp);
+    (void)model_apic_enter(apic, vp);
+    (void)model_apic_text(apic, text, sizeof(text));
+    text_add(&replay->result, "%s", text);
+    return true;
+}
+
+/* Of the system, or of one VP. The host's APIC goes along. */
 static bool run_reset(struct replay *replay, size_t count, char **words)
 {
     struct hvtlfs_vp *vp;
     uint32_t vp_index;
     if (count == 0) {
         hvtlfs_partition_reset(replay->partition);
+        for (uint32_t i = 0; i < replay->vp_count; i++) {
+            memset(model_host_local_apic(replay->host, i), 0, sizeof(struct model_apic));
+        }
         return ok(replay);
     }
     if (!replay_vp(replay, words[0], &vp, &vp_index)) {
         return false;
     }
     hvtlfs_vp_reset(vp);
+    memset(model_host_local_apic(replay->host, vp_index), 0, sizeof(struct model_apic));
     return ok(replay);
 }
 
@@ -625,6 +733,9 @@ static const struct replay_command commands[] = {
     {"tsc", "+N|=N", 1, 1, false, run_tsc},
     {"sleep", "N", 1, 1, false, run_sleep},
     {"interrupts", "VP", 1, 1, false, run_interrupts},
+    {"inject", "VP VECTOR [edge|level]", 2, 3, false, run_inject},
+    {"eoi", "VP", 1, 1, false, run_eoi},
+    {"apic", "VP", 1, 1, false, run_apic},
     {"events", "[all]", 0, 1, false, run_events},
     {"reset", "[VP]", 0, 1, false, run_reset},
 };
