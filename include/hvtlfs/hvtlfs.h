@@ -42,6 +42,9 @@
 #include <hvtlfs/cpuid.h>
 #include <hvtlfs/hypercall.h>
 #include <hvtlfs/msr.h>
+#include <hvtlfs/spinwait.h>
+#include <hvtlfs/stats.h>
 #include <hvtlfs/time.h>
+#include <hvtlfs/vapic.h>
 
 #endif
