@@ -11,9 +11,9 @@ static void put_bit(uint64_t *banks, uint32_t vp_index, bool set)
     uint64_t bit = BIT64(vp_index % 64);
 
     if (set) {
-        (void)__atomic_fetch_or(&banks[vp_index / 64], bit, __ATOMIC_RELAXED);
+        set_shared_bits(&banks[vp_index / 64], bit);
     } else {
-        (void)__atomic_fetch_and(&banks[vp_index / 64], ~bit, __ATOMIC_RELAXED);
+        clear_shared_bits(&banks[vp_index / 64], bit);
     }
 }
 

@@ -92,4 +92,33 @@ static inline void store_guarded(uint64_t *word, uint64_t value)
 #endif
 }
 
+/* Set and clear bits of a shared word in one step; relaxed. */
+static inline void set_shared_bits(uint64_t *shared, uint64_t bits)
+{
+#if __SIZEOF_POINTER__ >= 8
+    (void)__atomic_fetch_or(shared, bits, __ATOMIC_RELAXED);
+#else
+    uint64_t old = load_shared(shared);
+    uint64_t seen;
+
+    while ((seen = __sync_val_compare_and_swap(shared, old, old | bits)) != old) {
+        old = seen;
+    }
+#endif
+}
+
+static inline void clear_shared_bits(uint64_t *shared, uint64_t bits)
+{
+#if __SIZEOF_POINTER__ >= 8
+    (void)__atomic_fetch_and(shared, ~bits, __ATOMIC_RELAXED);
+#else
+    uint64_t old = load_shared(shared);
+    uint64_t seen;
+
+    while ((seen = __sync_val_compare_and_swap(shared, old, old & ~bits)) != old) {
+        old = seen;
+    }
+#endif
+}
+
 #endif
