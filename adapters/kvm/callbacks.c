@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* What the library asks of KVM. */
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#include "adapter.h"
+
+#define MSI_ADDRESS UINT64_C(0xFEE00000)
+
+static bool gpa_read(void *context, uint64_t gpa, void *buffer, size_t size)
+{
+    const uint8_t *from = memory_at(context, gpa);
+
+    if (from == NULL) {
+        return false;
+    }
+    memcpy(buffer, from, size);
+    return true;
+}
+
+static bool gpa_write(void *context, uint64_t gpa, const void *buffer, size_t size)
+{
+    uint8_t *to = memory_at(context, gpa);
+
+    if (to == NULL) {
+        return false;
+    }
+    memcpy(to, buffer, size);
+    return true;
+}
+
+static enum hvtlfs_gpa_kind gpa_probe(void *context, uint64_t gpa)
+{
+    return memory_is_ram(context, gpa) ? HVTLFS_GPA_RAM : HVTLFS_GPA_NONE;
+}
+
+static bool overlay_set(void *context, const struct hvtlfs_overlay *overlay)
+{
+    return memory_overlay_set(context, overlay);
+}
+
+static void overlay_clear(void *context, const struct hvtlfs_overlay *overlay)
+{
+    memory_overlay_clear(context, overlay);
+}
+
+static void lock(void *context)
+{
+    struct adapter *adapter = context;
+
+    (void)pthread_mutex_lock(&adapter->lock);
+}
+
+static void unlock(void *context)
+{
+    struct adapter *adapter = context;
+
+    (void)pthread_mutex_unlock(&adapter->lock);
+}
+
+static void request_interrupt(void *context, uint32_t vp_index,
+                              const struct hvtlfs_interrupt *interrupt)
+{
+    struct adapter *adapter = context;
+    struct kvm_msi msi = {
+        .address_lo = (uint32_t)(MSI_ADDRESS | (vp_index & 0xFF) << 12),
+        .address_hi = vp_index & ~0xFFu,
+        .data = interrupt->nmi ? 4u << 8 : interrupt->vector,
+    };
+
+    (void)ioctl(adapter->vm, KVM_SIGNAL_MSI, &msi);
+}
+
+static void kick(void *context, uint32_t vp_index)
+{
+    struct adapter *adapter = context;
+
+    atomic_store(&adapter->vps[vp_index].kicked, true);
+    gate_kick(&adapter->vps[vp_index]);
+}
+
+static uint64_t host_time(void *context)
+{
+    struct timespec now;
+
+    (void)context;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 10000000 + (uint64_t)now.tv_nsec / 100;
+}
+
+/* Give the processor to whoever else wants it: perhaps the VP that holds the lock. */
+static void spin_wait(void *context, uint32_t vp_index, uint32_t spins)
+{
+    static const struct timespec nothing = {0, 1};
+
+    (void)context;
+    (void)vp_index;
+    (void)spins;
+    (void)nanosleep(&nothing, NULL);
+}
+
+struct hvtlfs_host_ops adapter_callbacks(void)
+{
+    return (struct hvtlfs_host_ops){
+        .size = sizeof(struct hvtlfs_host_ops),
+        .gpa_read = gpa_read,
+        .gpa_write = gpa_write,
+        .gpa_probe = gpa_probe,
+        .overlay_set = overlay_set,
+        .overlay_clear = overlay_clear,
+        .lock = lock,
+        .unlock = unlock,
+        .request_interrupt = request_interrupt,
+        .kick = kick,
+        .host_time = host_time,
+        .spin_wait = spin_wait,
+    };
+}

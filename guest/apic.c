@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include "apic.h"
+
+#include "cpu.h"
+#include "vp.h"
+
+enum {
+    MSR_APIC_BASE = 0x1B,
+    MSR_X2APIC = 0x800,
+    APIC_BASE_X2APIC = 0x400,
+    APIC_BASE_ENABLE = 0x800,
+    APIC_ICR = 0x30,
+    APIC_ICR_HIGH = 0x31,
+    APIC_SOFTWARE_ENABLE = 0x100,
+    APIC_SPURIOUS_VECTOR = 0xFF,
+};
+
+#define APIC_PAGE UINT64_C(0xFEE00000)
+
+static bool x2apic;
+
+static volatile uint32_t *page_register(unsigned number)
+{
+    return (volatile uint32_t *)(uintptr_t)(APIC_PAGE + 16u * number);
+}
+
+static uint32_t apic_read(unsigned number)
+{
+    return x2apic ? (uint32_t)rdmsr(MSR_X2APIC + number) : *page_register(number);
+}
+
+static void apic_write(unsigned number, uint32_t value)
+{
+    if (x2apic) {
+        wrmsr(MSR_X2APIC + number, value);
+    } else {
+        *page_register(number) = value;
+    }
+}
+
+bool apic_present(void)
+{
+    return (boot_info()->flags & BOOT_HAS_APIC) != 0;
+}
+
+void apic_enter(void)
+{
+    if (!apic_present()) {
+        return;
+    }
+    x2apic = (cpuid(1, 0).ecx >> 21 & 1) != 0;
+    if (x2apic) {
+        wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+    }
+    apic_write(APIC_SPURIOUS, APIC_SOFTWARE_ENABLE | APIC_SPURIOUS_VECTOR);
+    apic_write(APIC_TPR, 0);
+}
+
+uint32_t apic_id(void)
+{
+    return x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
+}
+
+void apic_eoi(void)
+{
+    if (apic_present()) {
+        apic_write(APIC_EOI, 0);
+    }
+}
+
+void apic_send(uint32_t destination, uint8_t vector)
+{
+    if (x2apic) {
+        wrmsr(MSR_X2APIC + APIC_ICR, (uint64_t)destination << 32 | vector);
+    } else {
+        apic_write(APIC_ICR_HIGH, destination << 24);
+        apic_write(APIC_ICR, vector);
+    }
+}

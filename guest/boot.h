@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a host and the guest image agree on. Included by both sides.
+ *
+ * The image is an ELF64 file, loaded at its physical addresses, with two entries:
+ *
+ *  - e_entry, 64-bit: long mode (identity-mapped, or with paging off where an emulator allows that),
+ *    interrupts off, RDI = physical address of a struct boot_info, RSI = number of the VP. Every VP
+ *    enters here; VP 0 does the work, the others wait to be given some.
+ *  - the PVH note (XEN_ELFNOTE_PHYS32_ENTRY), 32-bit protected mode without paging: one VP, no boot_info.
+ *
+ * The guest prints by bytes to BOOT_PORT_DEBUG and ends by a doubleword to BOOT_PORT_EXIT, 0 meaning
+ * that all is well. Under QEMU these are `-debugcon` and `isa-debug-exit`.
+ */
+#ifndef HVTLFS_GUEST_BOOT_H
+#define HVTLFS_GUEST_BOOT_H
+
+#include <stdint.h>
+
+#define BOOT_MAGIC UINT64_C(0x544f4f4253464c54) /* "TLFSBOOT" */
+#define BOOT_PORT_DEBUG 0xE9u
+#define BOOT_PORT_EXIT 0xF4u
+#define BOOT_MAX_VPS 64u
+
+/* What the host can do; without a boot_info the guest takes a real machine for granted: all of it. */
+enum boot_flags {
+    BOOT_REFUSES_WRITES = 1u << 0, /* Stores to a read-only overlay fault. */
+    BOOT_OVERLAYS_HOLES = 1u << 1, /* Overlays can stand where there is no RAM. */
+    BOOT_HAS_APIC = 1u << 2,       /* There is a local APIC, with x2APIC mode if CPUID says so. */
+};
+
+/* All of it: a host takes away what it has not. */
+#define BOOT_EVERYTHING (BOOT_REFUSES_WRITES | BOOT_OVERLAYS_HOLES | BOOT_HAS_APIC)
+
+struct boot_info {
+    uint64_t magic;     /* BOOT_MAGIC */
+    uint32_t size;      /* sizeof(struct boot_info) */
+    uint32_t flags;     /* enum boot_flags */
+    uint32_t vp_count;  /* VPs that enter the image, 1 to BOOT_MAX_VPS */
+    uint32_t reserved;  /* 0 */
+    uint64_t ram_bytes; /* RAM from guest physical address 0 on */
+    uint64_t hole_gpa;  /* A page below 4 GiB with nothing at it, or 0 */
+};
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    OPTION_HELP = 256,
+    OPTION_FEATURES,
+    OPTION_TRAP,
+    OPTION_VPS,
+    OPTION_TIMEOUT,
+    OPTION_COPY_OVERLAYS,
+    OPTION_JSON,
+    OPTION_QUIET
+};
+
+static const struct option options_table[] = {
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"features", required_argument, NULL, OPTION_FEATURES},
+    {"trap", required_argument, NULL, OPTION_TRAP},
+    {"vps", required_argument, NULL, OPTION_VPS},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"copy-overlays", no_argument, NULL, OPTION_COPY_OVERLAYS},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"quiet", no_argument, NULL, OPTION_QUIET},
+    {NULL, 0, NULL, 0},
+};
+
+static void help(const struct host_program *program)
+{
+    printf("Usage: %s [OPTION]... GUEST.elf\n%s\n\n"
+           "  --features LIST  enlightenments to offer besides the minimum, as QEMU spells them:\n"
+           "                   hv-spinlocks=0x1fff,hv-vapic,...; NAME=off takes one away\n"
+           "  --trap NAME      how the hypercall page leaves the guest: %s\n"
+           "  --vps N          virtual processors, 1 to %u (default 1)\n"
+           "  --timeout N      give up after N seconds (default 60)\n"
+           "  --copy-overlays  do not map overlay pages, let the library exchange bytes instead\n"
+           "  --json           print one JSON object: the guest's output, exits, verdict\n"
+           "  --quiet          print the guest's own output only\n"
+           "  --help           print this\n\n"
+           "Exit status: 0 the guest is content, 1 it is not or did not finish, 2 bad usage or\n"
+           "set-up, 77 this machine cannot host it.\n",
+           program->name, program->summary, program->trap_help, program->max_vps);
+}
+
+static int wrong(const struct host_program *program, const char *what, const char *value)
+{
+    fprintf(stderr, "%s: %s: %s (try --help)\n", program->name, what, value);
+    return HOST_EXIT_USAGE;
+}
+
+static bool number(const char *text, uint32_t min, uint32_t max, uint32_t *value)
+{
+    char *end;
+    unsigned long parsed;
+
+    errno = 0;
+    parsed = strtoul(text, &end, 0);
+    if (errno != 0 || end == text || *end != '\0' || *text == '-' || parsed < min || parsed > max) {
+        return false;
+    }
+    *value = (uint32_t)parsed;
+    return true;
+}
+
+static bool trap(struct host_options *options, const struct host_trap *traps, const char *name)
+{
+    for (; traps->name != NULL; traps++) {
+        if (strcmp(traps->name, name) == 0) {
+            options->trap = traps->trap;
+            options->trap_name = traps->name;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int features(struct host_options *options, const struct host_program *program,
+                    const char *text)
+{
+    struct hvtlfs_error error;
+    char sentence[256];
+
+    if (hvtlfs_features_parse(&options->list, text, strlen(text), &error) != HVTLFS_OK) {
+        fprintf(stderr, "%s: --features: %s: %.*s\n", program->name, hvtlfs_strerror(error.status),
+                (int)error.limit, text + error.value);
+        return HOST_EXIT_USAGE;
+    }
+    if (hvtlfs_features_check(&options->list.features, &error) != HVTLFS_OK) {
+        (void)hvtlfs_error_text(&error, sentence, sizeof sentence);
+        return wrong(program, "--features", sentence);
+    }
+    return -1;
+}
+
+static int option(struct host_options *options, const struct host_program *program, int which)
+{
+    switch (which) {
+    case OPTION_HELP:
+        help(program);
+        return HOST_EXIT_PASSED;
+    case OPTION_FEATURES:
+        return features(options, program, optarg);
+    case OPTION_TRAP:
+        return trap(options, program->traps, optarg) ? -1 : wrong(program, "unknown trap", optarg);
+    case OPTION_VPS:
+        return number(optarg, 1, program->max_vps, &options->vps)
+                   ? -1
+                   : wrong(program, "not a number of VPs", optarg);
+    case OPTION_TIMEOUT:
+        return number(optarg, 1, 86400, &options->timeout_s)
+                   ? -1
+                   : wrong(program, "not a number of seconds", optarg);
+    case OPTION_COPY_OVERLAYS:
+        options->copy_overlays = true;
+        return -1;
+    case OPTION_JSON:
+        options->json = true;
+        return -1;
+    case OPTION_QUIET:
+        options->quiet = true;
+        return -1;
+    default:
+        return HOST_EXIT_USAGE; /* getopt_long has said what is wrong */
+    }
+}
+
+int host_options_parse(struct host_options *options, const struct host_program *program, int argc,
+                       char **argv)
+{
+    int which;
+
+    *options = (struct host_options){.vps = 1, .timeout_s = 60};
+    hvtlfs_feature_list_minimal(&options->list);
+    (void)trap(options, program->traps, program->traps->name);
+    while ((which = getopt_long(argc, argv, "", options_table, NULL)) != -1) {
+        int status = option(options, program, which);
+
+        if (status >= 0) {
+            return status;
+        }
+    }
+    if (optind != argc - 1) {
+        return wrong(program, "one guest is needed", optind < argc ? argv[argc - 1] : "none given");
+    }
+    options->guest = argv[optind];
+    return -1;
+}

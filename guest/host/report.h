@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* What the guest said and what exits it took. */
+#ifndef HVTLFS_GUEST_HOST_REPORT_H
+#define HVTLFS_GUEST_HOST_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "options.h"
+
+enum { TALLY_ROWS = 96 };
+
+/* How often each number of a group occurred. */
+struct tally_row {
+    uint32_t number;
+    uint64_t count;
+};
+
+struct tally_group {
+    struct tally_row rows[TALLY_ROWS];
+    size_t used;
+    uint64_t others; /* those that found no row */
+};
+
+/* The exits of one VP. Each VP's thread has its own; tally_add() brings them together. */
+struct tally {
+    uint64_t cpuids;
+    uint64_t refused_stores;         /* to an overlay the guest may not write */
+    struct tally_group msr_reads;    /* answered, by number of the MSR */
+    struct tally_group msr_writes;   /* taken, by number of the MSR */
+    struct tally_group msr_refusals; /* #GP, by number of the MSR */
+    struct tally_group hypercalls;   /* by call code */
+    struct tally_group faults;       /* given to the guest, by vector */
+    struct tally_group interrupts;   /* given to the guest, by vector */
+};
+
+void tally_count(struct tally_group *group, uint32_t number);
+uint64_t tally_of(const struct tally_group *group, uint32_t number);
+uint64_t tally_sum(const struct tally_group *group);
+void tally_add(struct tally *total, const struct tally *one);
+
+/* The guest's output, echoed unless JSON is wanted, kept, and its TAP counted. */
+struct console {
+    bool echo;
+    char *text;
+    size_t size;
+    size_t capacity;
+};
+
+void console_put(struct console *console, uint8_t byte);
+void console_free(struct console *console);
+
+/* How a run went. */
+struct run_result {
+    const struct host_program *program;
+    const struct host_options *options;
+    const struct console *console;
+    const struct tally *tally;
+    bool cpuid_counted;  /* false: the host cannot see CPUID at run time */
+    bool finished;       /* the guest wrote to the exit port */
+    uint32_t status;     /* what it wrote */
+    const char *trouble; /* why it did not finish, or NULL */
+};
+
+/* Print the report that the options ask for; returns the exit status of the program. */
+enum host_exit report(const struct run_result *result);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* The topics of the conformance guest. A new one is a file, a line here and a line in conformance.c. */
+#ifndef HVTLFS_GUEST_TESTS_H
+#define HVTLFS_GUEST_TESTS_H
+
+#include "tap.h"
+
+extern const struct topic topic_discovery;
+extern const struct topic topic_identity;
+extern const struct topic topic_page;
+extern const struct topic topic_msr;
+extern const struct topic topic_hypercall;
+extern const struct topic topic_vps;
+extern const struct topic topic_lock;
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "vp.h"
+
+#include "apic.h"
+#include "cpu.h"
+#include "text.h"
+
+enum { IDT_INTERRUPT_GATE = 0x8E, IDT_USER_GATE = 0xEE, TSS_AVAILABLE = 0x89 };
+
+struct gate {
+    uint16_t offset_low;
+    uint16_t selector;
+    uint8_t stack;
+    uint8_t type;
+    uint16_t offset_middle;
+    uint32_t offset_high;
+    uint32_t reserved;
+};
+
+struct table_pointer {
+    uint16_t limit;
+    uint64_t base;
+} __attribute__((packed));
+
+/* struct vp at the bottom, the stack above it; see layout.h. */
+union vp_area {
+    struct vp vp;
+    uint8_t bytes[VP_AREA_SIZE];
+};
+
+extern uint64_t gdt[];
+extern const uint8_t trap_stubs[];
+extern const uint8_t guard_out[];
+extern union vp_area vp_areas[BOOT_MAX_VPS];
+void trap_entry(struct trap_frame *frame);
+
+union vp_area vp_areas[BOOT_MAX_VPS] __attribute__((aligned(VP_AREA_SIZE)));
+static struct gate idt[256];
+static struct boot_info info;
+static volatile bool open;
+
+struct vp *this_vp(void)
+{
+    return (struct vp *)((uintptr_t)__builtin_frame_address(0) & ~(uintptr_t)(VP_AREA_SIZE - 1));
+}
+
+struct vp *vp_number(unsigned n)
+{
+    return &vp_areas[n].vp;
+}
+
+unsigned vp_count(void)
+{
+    return info.vp_count;
+}
+
+const struct boot_info *boot_info(void)
+{
+    return &info;
+}
+
+static void gate_set(unsigned vector)
+{
+    uint64_t stub = (uint64_t)(uintptr_t)trap_stubs + 16u * vector;
+
+    idt[vector] = (struct gate){
+        .offset_low = (uint16_t)stub,
+        .selector = GDT_CODE0,
+        .type = vector == 3 ? IDT_USER_GATE : IDT_INTERRUPT_GATE,
+        .offset_middle = (uint16_t)(stub >> 16),
+        .offset_high = (uint32_t)(stub >> 32),
+    };
+}
+
+void vp_open(const struct boot_info *told)
+{
+    for (unsigned vector = 0; vector < 256; vector++) {
+        gate_set(vector);
+    }
+    if (told != NULL && told->magic == BOOT_MAGIC) {
+        info = *told;
+    } else {
+        info.flags = BOOT_EVERYTHING;
+        info.vp_count = 1;
+    }
+    __atomic_store_n(&open, true, __ATOMIC_RELEASE);
+}
+
+static void tss_load(struct vp *vp)
+{
+    uint64_t base = (uint64_t)(uintptr_t)&vp->tss;
+    uint64_t limit = sizeof vp->tss - 1;
+    unsigned selector = GDT_TSS + 16 * vp->number;
+
+    vp->tss.io_map = offsetof(struct tss, io_ports);
+    vp->tss.io_end = 0xFF;
+    gdt[selector / 8] =
+        limit | (base & 0xFFFFFF) << 16 | (uint64_t)TSS_AVAILABLE << 40 | (base >> 24 & 0xFF) << 56;
+    gdt[selector / 8 + 1] = base >> 32;
+    __asm__ volatile("ltr %w0" : : "r"(selector) : "memory");
+}
+
+void vp_enter(unsigned number)
+{
+    struct table_pointer pointer = {sizeof idt - 1, (uint64_t)(uintptr_t)idt};
+    struct vp *vp = this_vp();
+
+    while (!__atomic_load_n(&open, __ATOMIC_ACQUIRE)) {
+        cpu_pause();
+    }
+    vp->number = number;
+    __asm__ volatile("lidt %0" : : "m"(pointer) : "memory");
+    tss_load(vp);
+    apic_enter();
+    vp->present = 1;
+}
+
+void vp_serve(void)
+{
+    struct vp *vp = this_vp();
+
+    for (;;) {
+        void (*work)(void *) = __atomic_load_n(&vp->work, __ATOMIC_ACQUIRE);
+
+        if (work != NULL) {
+            vp->work_returned = guard_run(work, vp->work_argument);
+            __atomic_store_n(&vp->work, NULL, __ATOMIC_RELEASE);
+        }
+        cpu_pause();
+    }
+}
+
+bool vp_run(unsigned n, void (*function)(void *), void *argument)
+{
+    struct vp *vp = vp_number(n);
+
+    if (vp == this_vp()) {
+        return guard_run(function, argument);
+    }
+    vp->work_argument = argument;
+    __atomic_store_n(&vp->work, function, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&vp->work, __ATOMIC_ACQUIRE) != NULL) {
+        cpu_pause();
+    }
+    return vp->work_returned;
+}
+
+/* Nobody expected this one. */
+static void trap_fatal(const struct trap_frame *frame)
+{
+    uint64_t cr2;
+
+    __asm__ volatile("movq %%cr2, %0" : "=r"(cr2));
+    print("Bail out! exception %lx error %lx at %lx cr2 %lx on VP %u\n", frame->vector,
+          frame->error, frame->rip, cr2, this_vp()->number);
+    finish(2);
+}
+
+static void trap_recover(struct vp *vp, struct trap_frame *frame)
+{
+    vp->fault = (struct fault){
+        .vector = frame->vector,
+        .error = frame->error,
+        .rip = frame->rip,
+        .rax = frame->rax,
+        .cs = frame->cs,
+    };
+    frame->rip = (uint64_t)(uintptr_t)guard_out;
+    frame->rsp = vp->guard;
+    frame->cs = GDT_CODE0;
+    frame->ss = GDT_DATA0;
+    frame->rflags = 2;
+    frame->rax = 0;
+}
+
+void trap_entry(struct trap_frame *frame)
+{
+    struct vp *vp = this_vp();
+
+    if (frame->vector >= 32) {
+        vp->arrivals[frame->vector].tsc = rdtsc();
+        vp->arrivals[frame->vector].count++;
+        apic_eoi();
+    } else if (vp->guard != 0) {
+        trap_recover(vp, frame);
+    } else {
+        trap_fatal(frame);
+    }
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Run the conformance guest on a host program and check what it prints.
+
+Usage: check_guest.py HOST GUEST.elf [HOST-OPTION]...
+
+The output must be TAP: numbered from 1, the plan "1..N" once and matching, no "not ok", no
+"Bail out!", at least one test that was not skipped. Ends with "N passed, N failed". Exit status 0,
+1 when something is wrong, 77 when the host says that this machine cannot run it.
+"""
+import re
+import subprocess
+import sys
+
+TIMEOUT_S = 120
+SKIPPED = 77
+TEST = re.compile(r"^(not ok|ok) (\d+) - (\S+)(?: # SKIP (.+))?$")
+PLAN = re.compile(r"^1\.\.(\d+)$")
+
+
+def check_numbers(tests, problems):
+    for place, (number, name) in enumerate(tests, start=1):
+        if number != place:
+            problems.append(f"test {name} has number {number}, expected {place}")
+    names = [name for _, name in tests]
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        problems.append(f"two tests are called {name}")
+
+
+def check_plan(plans, count, problems):
+    if len(plans) != 1:
+        problems.append(f"{len(plans)} plans, expected one")
+    elif plans[0] != count:
+        problems.append(f"the plan says {plans[0]} tests, there are {count}")
+
+
+def parse(text):
+    """Return (passed, skipped, problems)."""
+    tests, plans, problems, skipped = [], [], [], 0
+    comments = []
+    for line in text.splitlines():
+        test, plan = TEST.match(line), PLAN.match(line)
+        if test:
+            tests.append((int(test[2]), test[3]))
+            skipped += test[4] is not None
+            if test[1] == "not ok":
+                problems.append("; ".join([f"not ok {test[2]} - {test[3]}"] + comments))
+            comments = []
+        elif plan:
+            plans.append(int(plan[1]))
+        elif line.startswith("#"):
+            comments.append(line.lstrip("# "))
+        elif line and not line.startswith("TAP version "):
+            problems.append(f"not TAP: {line}")
+    failed = sum(p.startswith("not ok") for p in problems)
+    check_numbers(tests, problems)
+    check_plan(plans, len(tests), problems)
+    passed = len(tests) - skipped - failed
+    if passed == 0:
+        problems.append("no test has passed")
+    return passed, skipped, problems
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__.strip())
+    host, guest, options = sys.argv[1], sys.argv[2], sys.argv[3:]
+    try:
+        run = subprocess.run([host, "--quiet", *options, guest], capture_output=True, text=True,
+                             timeout=TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"{host}: {error}\n0 passed, 1 failed")
+        return 1
+    if run.returncode == SKIPPED:
+        print(run.stderr.strip() or f"{host}: skipped without a reason")
+        return SKIPPED
+    passed, skipped, problems = parse(run.stdout)
+    if run.returncode != 0:
+        problems.append(f"exit status {run.returncode}: {run.stderr.strip()}")
+    for problem in problems:
+        print(problem)
+    if skipped:
+        print(f"{skipped} skipped")
+    print(f"{passed} passed, {len(problems)} failed")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
