@@ -17,15 +17,20 @@ failed=0
 
 # step NAME COMMAND...: its output only if it fails
 step() {
-    name=$1
+    step_name=$1
     shift
     if "$@" >"$work/log" 2>&1; then
         return 0
     fi
-    echo "FAIL: $name"
+    echo "FAIL: $step_name"
     sed 's/^/    /' "$work/log"
     failed=1
     return 1
+}
+
+# quoted TEXT: as a part of a regular expression
+quoted() {
+    printf '%s' "$1" | sed 's/[][(){}.*+?^$|\\]/\\&/g'
 }
 
 # run NAME shared|static PROGRAM: it works, and it is linked as it says
@@ -82,7 +87,9 @@ if [ "$(pkg-config --modversion hvtlfs)" != "$(sed -n 's/^#define HVTLFS_VERSION
     echo "FAIL: hvtlfs.pc and version.h name different versions"
     failed=1
 fi
-if grep -rlaF -e "$source_dir" -e "$build_dir" "$prefix"; then
+# A path that begins there; "./src/file.c" is not one.
+begins='(^|[^./A-Za-z0-9_-])'
+if grep -rlaE -e "$begins$(quoted "$source_dir")/" -e "$begins$(quoted "$build_dir")/" "$prefix"; then
     echo "FAIL: the files above name the folders they were built in"
     failed=1
 fi
