@@ -15,7 +15,8 @@ struct hvtlfs_vp_set;
  * elements that are at hand at once. Together they stay below a kilobyte of stack.
  */
 #define HVTI_CALL_HEADER_MAX 576u
-#define HVTI_CALL_CHUNK_MAX 96u
+#define HVTI_CALL_IN_MAX 96u
+#define HVTI_CALL_OUT_MAX 64u
 
 /* TLFS 3.7.2: RDX, R8 and XMM0 to XMM5. */
 #define HVTI_FAST_MAX 112u

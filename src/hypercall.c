@@ -14,30 +14,26 @@
 
 #include "state.h"
 
+/* What a call's blocks are is said in the same words for our calls and for a host's own. */
 struct call_row {
-    uint64_t gate;
+    struct hvtlfs_call_handler shape;            /* without its handler */
+    uint64_t gate;                               /* bits 1 << enum hvtlfs_feature */
     uint16_t (*handler)(struct hvti_call *call); /* NULL: `status` is the answer */
-    uint16_t code;
     uint16_t status;
-    uint16_t header;
-    uint16_t variable_most; /* qwords */
-    uint16_t output;
-    uint8_t element_in;
-    uint8_t element_out;
-    bool reps;
 };
 
 #define CALL(name, gate_, input_, most_, reps_, in_, out_, output_, handler_, clause_)             \
-    {.gate = gate_,                                                                                \
-     .handler = hvti_##handler_,                                                                   \
-     .code = name,                                                                                 \
-     .header = input_,                                                                             \
-     .variable_most = most_,                                                                       \
-     .output = output_,                                                                            \
-     .element_in = in_,                                                                            \
-     .element_out = out_,                                                                          \
-     .reps = reps_},
-#define ABSENT(name, gate_, status_, clause_) {.gate = gate_, .code = name, .status = status_},
+    {.shape = {.code = name,                                                                       \
+               .rep = reps_,                                                                       \
+               .header = input_,                                                                   \
+               .variable_most = most_,                                                             \
+               .element_in = in_,                                                                  \
+               .element_out = out_,                                                                \
+               .output = output_},                                                                 \
+     .gate = gate_,                                                                                \
+     .handler = hvti_##handler_},
+#define ABSENT(name, gate_, status_, clause_)                                                      \
+    {.shape = {.code = name}, .gate = gate_, .status = status_},
 
 static const struct call_row rows[] = {
 #include "hypercalls.def"
@@ -48,7 +44,7 @@ static const struct call_row rows[] = {
 #define CALL(name, gate, input, most, reps, in, out, output, handler, clause)                      \
     _Static_assert((input) + 8 * (most) <= HVTI_CALL_HEADER_MAX, "header of " #name);              \
     _Static_assert((input) % 8 == 0, "lists are aligned in " #name);                               \
-    _Static_assert((in) <= HVTI_CALL_CHUNK_MAX && (out) <= HVTI_CALL_CHUNK_MAX, "list of " #name);
+    _Static_assert((in) <= HVTI_CALL_IN_MAX && (out) <= HVTI_CALL_OUT_MAX, "list of " #name);
 #define ABSENT(name, gate, status, clause)
 #include "hypercalls.def"
 #undef CALL
@@ -57,10 +53,9 @@ static const struct call_row rows[] = {
 /* One call under way. */
 struct run {
     struct hvti_call call;
-    const struct call_row *row;
-    const struct hvtlfs_call_handler *host_row; /* the host's own row, if it is one */
+    const struct hvtlfs_call_handler *shape;
+    uint16_t (*handler)(struct hvti_call *call);
     struct hvtlfs_hypercall_regs *regs;
-    struct call_row host_copy; /* what `row` points to then */
     uint64_t control;
     uint64_t parameter[2]; /* input and output GPA, or the first 16 bytes of the fast block */
     bool fast;
@@ -76,8 +71,8 @@ struct run {
         uint64_t block[HVTI_FAST_MAX / 8];
         struct {
             uint64_t header[HVTI_CALL_HEADER_MAX / 8];
-            uint64_t elements[HVTI_CALL_CHUNK_MAX / 8];
-            uint64_t output[HVTI_CALL_CHUNK_MAX / 8];
+            uint64_t elements[HVTI_CALL_IN_MAX / 8];
+            uint64_t output[HVTI_CALL_OUT_MAX / 8];
         } copy;
     } memory;
 };
@@ -87,40 +82,29 @@ struct run {
 /* A host's handler stands behind this one, so that the decoder has only one way to go. */
 static uint16_t call_host(struct hvti_call *call)
 {
-    const struct run *run = (const struct run *)(const void *)call; /* the first member */
+    const struct run *run = (const struct run *)(const void *)call; /* its first member */
     struct hvtlfs_host_call frame = {.vp_index = call->vp->index,
-                                     .code = run->row->code,
+                                     .code = run->shape->code,
                                      .header = call->header,
                                      .header_size = run->list_offset,
                                      .first = call->first,
                                      .count = call->count,
                                      .elements = call->elements,
                                      .output = call->output};
-    uint16_t status = run->host_row->handle(call->vp->partition->host.context, &frame);
+    uint16_t status = run->shape->handle(call->vp->partition->host.context, &frame);
 
     call->done = frame.done < call->count ? frame.done : call->count;
     return status;
 }
 
-static const struct call_row *host_row(struct run *run, uint16_t code)
+static const struct hvtlfs_call_handler *host_row(const struct hvtlfs_partition *partition,
+                                                  uint16_t code)
 {
-    const struct hvtlfs_partition *partition = run->call.vp->partition;
     uint32_t i;
 
     for (i = 0; i < partition->host_call_count; i++) {
-        const struct hvtlfs_call_handler *own = &partition->host_calls[i];
-
-        if (own->code == code) {
-            run->host_row = own;
-            run->host_copy = (struct call_row){.handler = call_host,
-                                               .code = code,
-                                               .header = own->header,
-                                               .variable_most = own->variable_most,
-                                               .output = own->output,
-                                               .element_in = (uint8_t)own->element_in,
-                                               .element_out = (uint8_t)own->element_out,
-                                               .reps = own->rep};
-            return &run->host_copy;
+        if (partition->host_calls[i].code == code) {
+            return &partition->host_calls[i];
         }
     }
     return NULL;
@@ -134,10 +118,10 @@ static const struct call_row *library_row(uint16_t code)
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (rows[middle].code == code) {
+        if (rows[middle].shape.code == code) {
             return &rows[middle];
         }
-        if (rows[middle].code < code) {
+        if (rows[middle].shape.code < code) {
             low = middle + 1;
         } else {
             high = middle;
@@ -146,13 +130,31 @@ static const struct call_row *library_row(uint16_t code)
     return NULL;
 }
 
-/* A host may answer what the library leaves alone, never what it implements. */
-static const struct call_row *find_row(struct run *run, uint16_t code)
+/*
+ * Find who answers a code. A host may answer what the library leaves alone, never what it implements.
+ * Who lacks the privilege learns nothing else (TLFS 3.12.2), so that comes first of all.
+ */
+static uint16_t find(struct run *run, uint16_t code)
 {
+    const struct hvtlfs_partition *partition = run->call.vp->partition;
     const struct call_row *row = library_row(code);
-    const struct call_row *own = row && row->handler ? NULL : host_row(run, code);
 
-    return own ? own : row;
+    if (!row || !row->handler) {
+        run->shape = host_row(partition, code);
+        if (run->shape) {
+            run->handler = call_host;
+            return HV_STATUS_SUCCESS;
+        }
+    }
+    if (!row) {
+        return HV_STATUS_INVALID_HYPERCALL_CODE;
+    }
+    if (row->gate & ~partition->features) {
+        return HV_STATUS_ACCESS_DENIED;
+    }
+    run->shape = &row->shape;
+    run->handler = row->handler;
+    return row->handler ? HV_STATUS_SUCCESS : row->status;
 }
 
 bool hvti_call_is_own(uint16_t code)
@@ -228,9 +230,9 @@ static void store_output(const struct run *run)
         regs->rdx = run->memory.block[0];
         regs->r8 = run->memory.block[1];
         regs->changed |= HVTLFS_CHANGED_RDX;
-        regs->changed |= run->row->output > 8 ? HVTLFS_CHANGED_R8 : 0;
+        regs->changed |= run->shape->output > 8 ? HVTLFS_CHANGED_R8 : 0;
     }
-    if (run->output_offset || run->row->output > 16 || run->row->element_out) {
+    if (run->output_offset || run->shape->output > 16 || run->shape->element_out) {
         memcpy(regs->xmm, &run->memory.block[2], sizeof(regs->xmm));
         regs->changed |= HVTLFS_CHANGED_XMM;
     }
@@ -291,7 +293,7 @@ static bool nested_fits(const struct run *run)
 /* TLFS 3.7, 3.7.1, 3.12.3 */
 static uint16_t check_control(struct run *run)
 {
-    const struct call_row *row = run->row;
+    const struct hvtlfs_call_handler *row = run->shape;
     uint32_t variable = control_field(run->control, HV_HYPERCALL_INPUT_V6_VARIABLE_HEADER_SIZE_MASK,
                                       HV_HYPERCALL_INPUT_V6_VARIABLE_HEADER_SIZE_SHIFT);
     uint32_t count = control_field(run->control, HV_HYPERCALL_INPUT_REP_COUNT_MASK,
@@ -300,7 +302,7 @@ static uint16_t check_control(struct run *run)
                                    HV_HYPERCALL_INPUT_REP_START_INDEX_SHIFT);
 
     if ((run->control & HV_HYPERCALL_INPUT_RSVD_Z_MASK) || !nested_fits(run) ||
-        variable > row->variable_most || (row->reps ? start >= count : count | start)) {
+        variable > row->variable_most || (row->rep ? start >= count : count | start)) {
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
     }
     run->call.variable_qwords = variable;
@@ -364,9 +366,9 @@ static uint16_t place_memory(struct run *run, uint32_t input, uint32_t output)
 /* Find the blocks and copy the header: from here on nothing the guest can change matters. */
 static uint16_t place(struct run *run)
 {
-    const struct call_row *row = run->row;
+    const struct hvtlfs_call_handler *row = run->shape;
     uint32_t input = run->list_offset + run->call.reps * row->element_in;
-    uint32_t output = row->reps ? run->call.reps * row->element_out : row->output;
+    uint32_t output = row->rep ? run->call.reps * row->element_out : row->output;
 
     return run->fast ? place_fast(run, input, output) : place_memory(run, input, output);
 }
@@ -397,12 +399,12 @@ static uint16_t run_simple(struct run *run)
 
     run->call.first = 0;
     run->call.count = 0;
-    status = run->row->handler(&run->call);
+    status = run->handler(&run->call);
     if (run->call.unwritable) {
         return intercept(run, run->parameter[1], HVTLFS_ACCESS_WRITE);
     }
-    if (status == HV_STATUS_SUCCESS && run->row->output <= HVTI_CALL_CHUNK_MAX) {
-        put_output(run, 0, run->row->output);
+    if (status == HV_STATUS_SUCCESS && run->shape->output <= HVTI_CALL_OUT_MAX) {
+        put_output(run, 0, run->shape->output);
     }
     return status;
 }
@@ -410,30 +412,30 @@ static uint16_t run_simple(struct run *run)
 /* How many elements to take next: what is left, what the host allows, what there is room for. */
 static uint32_t next_count(const struct run *run, uint32_t allowed)
 {
-    const struct call_row *row = run->row;
-    uint32_t element = row->element_in > row->element_out ? row->element_in : row->element_out;
-    uint32_t count = run->call.reps - run->reps_done;
-    uint32_t room = 0;
+    const struct hvtlfs_call_handler *row = run->shape;
+    uint32_t left = run->call.reps - run->reps_done;
+    uint32_t most = left < allowed ? left : allowed;
+    uint32_t count = 1;
 
-    count = count < allowed ? count : allowed;
-    if (run->fast || !element) {
-        return count;
+    if (run->fast) {
+        return most;
     }
-    while (room < count && (room + 1) * element <= HVTI_CALL_CHUNK_MAX) {
-        room++;
+    while (count < most && (count + 1) * row->element_in <= HVTI_CALL_IN_MAX &&
+           (count + 1) * row->element_out <= HVTI_CALL_OUT_MAX) {
+        count++;
     }
-    return room;
+    return count;
 }
 
 static bool fetch_elements(struct run *run)
 {
-    uint32_t offset = run->list_offset + run->reps_done * run->row->element_in;
-    uint32_t size = run->call.count * run->row->element_in;
+    uint32_t offset = run->list_offset + run->reps_done * run->shape->element_in;
+    uint32_t size = run->call.count * run->shape->element_in;
 
     if (run->fast) {
         run->call.elements = (const uint8_t *)run->memory.block + offset;
         run->call.output = (uint8_t *)run->memory.block + run->output_offset +
-                           run->reps_done * run->row->element_out;
+                           run->reps_done * run->shape->element_out;
         return true;
     }
     if (size && !hvti_host_gpa_read(&run->call.vp->partition->host, run->parameter[0] + offset,
@@ -446,7 +448,7 @@ static bool fetch_elements(struct run *run)
 
 static uint16_t run_chunk(struct run *run, uint32_t allowed)
 {
-    uint32_t output = run->reps_done * run->row->element_out;
+    uint32_t output = run->reps_done * run->shape->element_out;
     uint16_t status;
 
     run->call.first = run->reps_done;
@@ -455,11 +457,11 @@ static uint16_t run_chunk(struct run *run, uint32_t allowed)
     if (!fetch_elements(run)) {
         return HV_STATUS_SUCCESS;
     }
-    status = run->row->handler(&run->call);
+    status = run->handler(&run->call);
     if (status == HV_STATUS_SUCCESS) {
         run->call.done = run->call.count;
     }
-    put_output(run, output, run->call.done * run->row->element_out);
+    put_output(run, output, run->call.done * run->shape->element_out);
     if (run->result == HVTLFS_HYPERCALL_DONE) {
         run->reps_done += run->call.done;
     }
@@ -490,28 +492,18 @@ static uint16_t run_reps(struct run *run)
 
 static uint16_t dispatch(struct run *run)
 {
-    const struct hvtlfs_partition *partition = run->call.vp->partition;
-    uint16_t status;
+    uint16_t status = find(run, (uint16_t)run->control);
 
-    run->row = find_row(run, (uint16_t)run->control);
-    if (!run->row) {
-        return HV_STATUS_INVALID_HYPERCALL_CODE;
+    if (status == HV_STATUS_SUCCESS) {
+        status = check_control(run);
     }
-    /* First of all: who may not call learns nothing else (TLFS 3.12.2). */
-    if (run->row->gate & ~partition->features) {
-        return HV_STATUS_ACCESS_DENIED;
-    }
-    if (!run->row->handler) {
-        return run->row->status;
-    }
-    status = check_control(run);
     if (status == HV_STATUS_SUCCESS) {
         status = place(run);
     }
     if (status != HV_STATUS_SUCCESS || run->result != HVTLFS_HYPERCALL_DONE) {
         return status;
     }
-    return run->row->reps ? run_reps(run) : run_simple(run);
+    return run->shape->rep ? run_reps(run) : run_simple(run);
 }
 
 enum hvtlfs_hypercall_result hvtlfs_hypercall(struct hvtlfs_vp *vp,

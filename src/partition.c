@@ -173,8 +173,8 @@ static bool host_call_fits(const struct hvtlfs_call_handler *call)
     return call->handle && !hvti_call_is_own(call->code) && call->header % 8 == 0 &&
            call->header <= HVTI_CALL_HEADER_MAX &&
            call->variable_most <= (HVTI_CALL_HEADER_MAX - call->header) / 8 &&
-           call->element_in <= HVTI_CALL_CHUNK_MAX && call->element_out <= HVTI_CALL_CHUNK_MAX &&
-           call->output <= HVTI_CALL_CHUNK_MAX &&
+           call->element_in <= HVTI_CALL_IN_MAX && call->element_out <= HVTI_CALL_OUT_MAX &&
+           call->output <= HVTI_CALL_OUT_MAX &&
            (call->rep ? !call->output : !call->element_in && !call->element_out);
 }
 

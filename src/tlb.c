@@ -14,7 +14,7 @@
 
 /* ---- Ranges ---- */
 
-void hvtlfs_flush_range(uint64_t entry, bool extended, struct hvtlfs_flush_range *range)
+void hvtlfs_flush_range_decode(uint64_t entry, bool extended, struct hvtlfs_flush_range *range)
 {
     uint64_t pages = entry & HV_GVA_RANGE_ADDITIONAL_PAGES_MASK;
 
@@ -103,15 +103,20 @@ static bool take(struct hvti_flush_queue *queue, struct hvti_flush_cell *entry)
     return true;
 }
 
-/* The word and the bit of a VP in the set of those that flush everything. */
-static uint64_t *everything_word(struct hvtlfs_vp *vp)
+/* The VP's word in the set of those that flush everything. 32 bits: all processors have them atomic. */
+static uint32_t *everything_word(struct hvtlfs_vp *vp)
 {
-    return &vp->partition->tlb.everything[vp->index / 64];
+    return &vp->partition->tlb.everything[vp->index / 32];
+}
+
+static uint32_t everything_bit(const struct hvtlfs_vp *vp)
+{
+    return BIT32(vp->index % 32);
 }
 
 static bool take_everything(struct hvtlfs_vp *vp)
 {
-    uint64_t bit = BIT64(vp->index % 64);
+    uint32_t bit = everything_bit(vp);
 
     return (__atomic_load_n(everything_word(vp), __ATOMIC_RELAXED) & bit) &&
            (__atomic_fetch_and(everything_word(vp), ~bit, __ATOMIC_ACQUIRE) & bit);
@@ -139,11 +144,11 @@ bool hvtlfs_flush_take(struct hvtlfs_vp *vp, struct hvtlfs_flush_item *item)
     item->everything = false;
     item->all_address_spaces = entry.flags & FLAG_ALL_ADDRESS_SPACES;
     item->address_space = entry.address_space;
-    hvtlfs_flush_range(entry.range, entry.flags & FLAG_EXTENDED, &item->range);
+    hvtlfs_flush_range_decode(entry.range, entry.flags & FLAG_EXTENDED, &item->range);
     return true;
 }
 
-/* By banks: a flush of everything costs a word for 64 VPs. */
+/* By banks: a flush of everything costs two words for 64 VPs. */
 static void queue_everything(struct hvtlfs_partition *partition,
                              const struct hvtlfs_vp_set *targets)
 {
@@ -151,8 +156,10 @@ static void queue_everything(struct hvtlfs_partition *partition,
 
     for (rest = targets->banks; rest; rest &= rest - 1) {
         uint32_t bank = lowest_bit(rest);
+        uint32_t *words = &partition->tlb.everything[2 * bank];
 
-        __atomic_fetch_or(&partition->tlb.everything[bank], targets->bank[bank], __ATOMIC_RELEASE);
+        __atomic_fetch_or(&words[0], (uint32_t)targets->bank[bank], __ATOMIC_RELEASE);
+        __atomic_fetch_or(&words[1], (uint32_t)(targets->bank[bank] >> 32), __ATOMIC_RELEASE);
     }
 }
 
@@ -167,8 +174,7 @@ static void queue_ranges(struct hvtlfs_vp *target, const struct hvtlfs_flush *fl
     for (i = 0; i < flush->range_count; i++) {
         entry.range = flush->ranges[i];
         if (!put(queue, &entry)) {
-            __atomic_fetch_or(everything_word(target), BIT64(target->index % 64),
-                              __ATOMIC_RELEASE);
+            __atomic_fetch_or(everything_word(target), everything_bit(target), __ATOMIC_RELEASE);
             return;
         }
     }

@@ -26,7 +26,7 @@ struct hvti_flush_queue {
 
 struct hvti_tlb {
     struct hvti_flush_queue *queues; /* by position, NULL: the host flushes at once */
-    uint64_t everything[HVTLFS_MAX_VPS / 64]; /* atomic: VP indices whose whole TLB waits */
+    uint32_t everything[HVTLFS_MAX_VPS / 32]; /* atomic: VP indices whose whole TLB waits */
 };
 
 bool hvti_flush_queues_wanted(uint64_t features, const struct hvti_host *host);

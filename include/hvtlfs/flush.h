@@ -37,8 +37,8 @@ struct hvtlfs_flush_range {
  *
  * Pure; any thread. Source: TLFS 9.4.4 and 16.11.1; OpenVMM for the extended format.
  */
-HVTLFS_API void hvtlfs_flush_range(uint64_t entry, bool extended,
-                                   struct hvtlfs_flush_range *range);
+HVTLFS_API void hvtlfs_flush_range_decode(uint64_t entry, bool extended,
+                                          struct hvtlfs_flush_range *range);
 
 /** One thing to flush. */
 struct hvtlfs_flush_item {

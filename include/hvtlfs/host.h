@@ -103,7 +103,7 @@ struct hvtlfs_flush {
     bool all_address_spaces; /**< Whatever the address space. */
     bool non_global_only;    /**< Global mappings may stay; only without ranges. */
     size_t range_count;      /**< Entries at @ref ranges; 0 = everything. */
-    const uint64_t *ranges;  /**< Ranges as the guest gave them; hvtlfs_flush_range() reads one. */
+    const uint64_t *ranges;  /**< Ranges as the guest gave them; hvtlfs_flush_range_decode() reads one. */
     bool extended_ranges;    /**< They are in the extended format (bit 11: large page). */
 };
 
@@ -111,7 +111,7 @@ struct hvtlfs_flush {
 struct hvtlfs_gpa_flush {
     uint64_t address_space; /**< The root of its second-level page tables. */
     size_t range_count;     /**< Entries at @ref ranges; 0 = everything. */
-    const uint64_t *ranges; /**< HV_GPA_PAGE_RANGE; hvtlfs_flush_range() reads one as extended. */
+    const uint64_t *ranges; /**< HV_GPA_PAGE_RANGE; hvtlfs_flush_range_decode() reads one as extended. */
 };
 
 /** A device interrupt the guest wants retargeted (TLFS 10.5.4). Valid during the callback only. */
@@ -192,8 +192,8 @@ struct hvtlfs_call_handler {
     uint16_t header;        /**< Bytes of the input block, or of the fixed header; a multiple of 8. */
     uint16_t variable_most; /**< Most qwords of a variable header part; with @ref header <= 576 bytes. */
     uint16_t element_in;    /**< Rep call: bytes of an input element, at most 96. */
-    uint16_t element_out;   /**< Rep call: bytes of an output element, at most 96. */
-    uint16_t output;        /**< Simple call: bytes of the output block, at most 96. */
+    uint16_t element_out;   /**< Rep call: bytes of an output element, at most 64. */
+    uint16_t output;        /**< Simple call: bytes of the output block, at most 64. */
 
     /** Do it, with bounded work. @return the HV_STATUS; on any but 0 a simple call has no output.
      * May call the library for the same VP, but not hvtlfs_hypercall(). */
