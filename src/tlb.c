@@ -40,7 +40,7 @@ static void clear_queue(struct hvti_flush_queue *queue)
 {
     uint32_t i;
 
-    queue->head = queue->tail = 0;
+    queue->head = queue->tail = queue->covered = 0;
     for (i = 0; i < HVTLFS_FLUSH_QUEUE_SIZE; i++) {
         queue->cells[i].turn = i;
     }
@@ -75,7 +75,7 @@ static bool put(struct hvti_flush_queue *queue, const struct hvti_flush_cell *en
             return false; /* full, or overtaken */
         }
         /* A failed exchange loads the present tail. */
-        if (__atomic_compare_exchange_n(&queue->tail, &tail, tail + 1, false, __ATOMIC_RELAXED,
+        if (__atomic_compare_exchange_n(&queue->tail, &tail, tail + 1, false, __ATOMIC_RELEASE,
                                         __ATOMIC_RELAXED)) {
             cell->flags = entry->flags;
             cell->address_space = entry->address_space;
@@ -103,6 +103,22 @@ static bool take(struct hvti_flush_queue *queue, struct hvti_flush_cell *entry)
     return true;
 }
 
+/*
+ * The head is taken by a writer that has not filled it yet, and behind it may be entries of writers
+ * that are done and rely on them. Nobody waits for the slow one: a full flush covers all entries taken
+ * so far, for what their writers' guests changed was changed before. Once for each tail is enough.
+ */
+static bool take_stalled(struct hvti_flush_queue *queue)
+{
+    uint32_t tail = __atomic_load_n(&queue->tail, __ATOMIC_ACQUIRE);
+
+    if (tail == queue->head || tail == queue->covered) {
+        return false;
+    }
+    queue->covered = tail;
+    return true;
+}
+
 /* The VP's word in the set of those that flush everything. 32 bits: all processors have them atomic. */
 static uint32_t *everything_word(struct hvtlfs_vp *vp)
 {
@@ -122,24 +138,32 @@ static bool take_everything(struct hvtlfs_vp *vp)
            (__atomic_fetch_and(everything_word(vp), ~bit, __ATOMIC_ACQUIRE) & bit);
 }
 
-bool hvtlfs_flush_take(struct hvtlfs_vp *vp, struct hvtlfs_flush_item *item)
+/* What waits now is covered. A writer that goes on meanwhile does not hold us here. */
+static void discard(struct hvti_flush_queue *queue)
 {
-    struct hvti_flush_queue *queues = vp->partition->tlb.queues;
-    struct hvti_flush_cell entry;
+    struct hvti_flush_cell ignored;
     uint32_t i;
 
-    if (!queues) {
+    for (i = 0; i < HVTLFS_FLUSH_QUEUE_SIZE && take(queue, &ignored); i++) {
+    }
+}
+
+bool hvtlfs_flush_take(struct hvtlfs_vp *vp, struct hvtlfs_flush_item *item)
+{
+    struct hvti_flush_queue *queue = vp->partition->tlb.queues;
+    struct hvti_flush_cell entry;
+
+    if (!queue) {
         return false;
     }
+    queue += vp->slot;
+    *item = (struct hvtlfs_flush_item){.everything = true, .all_address_spaces = true};
     if (take_everything(vp)) {
-        /* What waits now is covered. A writer that goes on meanwhile does not hold us here. */
-        for (i = 0; i < HVTLFS_FLUSH_QUEUE_SIZE && take(&queues[vp->slot], &entry); i++) {
-        }
-        *item = (struct hvtlfs_flush_item){.everything = true, .all_address_spaces = true};
+        discard(queue);
         return true;
     }
-    if (!take(&queues[vp->slot], &entry)) {
-        return false;
+    if (!take(queue, &entry)) {
+        return take_stalled(queue);
     }
     item->everything = false;
     item->all_address_spaces = entry.flags & FLAG_ALL_ADDRESS_SPACES;

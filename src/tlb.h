@@ -19,8 +19,9 @@ struct hvti_flush_cell {
 };
 
 struct hvti_flush_queue {
-    uint32_t tail; /* atomic: the next entry a writer takes */
-    uint32_t head; /* the reader's */
+    uint32_t tail;    /* atomic: the next entry a writer takes */
+    uint32_t head;    /* the reader's: the next entry to come out */
+    uint32_t covered; /* the reader's: entries before this one ended in a full flush */
     struct hvti_flush_cell cells[HVTLFS_FLUSH_QUEUE_SIZE];
 };
 

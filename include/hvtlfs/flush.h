@@ -55,7 +55,7 @@ struct hvtlfs_flush_item {
  * before its next instruction. A flush of everything ends all others, so it comes alone.
  *
  * @param vp   the VP whose TLB is meant
- * @param item filled when there is one
+ * @param item filled when there is one, without meaning otherwise
  * @return false if nothing waits, always so for a host without tlb_flush_queued
  *
  * The VP's thread; other threads may queue more at the same time. No callbacks, no locks.
