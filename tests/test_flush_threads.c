@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "guest_call.h"
+#include "state.h"
 
 #define WRITERS 3u
 #define TARGET WRITERS /* the VP that all of them flush */
@@ -135,9 +136,46 @@ static void no_flush_is_lost(void **state)
     fixture_stop(&fixture);
 }
 
+/* A writer that was put to sleep between taking a cell and filling it, and one that came after it. */
+static void a_slow_writer_hides_no_finished_flush(void **state)
+{
+    struct hvti_flush_queue *queue;
+    struct hvtlfs_flush_item item;
+    struct hvtlfs_vp *target;
+
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "tlbflush,xmm-input";
+    fixture.adjust = adjust;
+    fixture_start(&fixture);
+    target = hvtlfs_partition_vp(fixture.partition, TARGET);
+    queue = &fixture.partition->tlb.queues[target->slot];
+    queue->tail++; /* the slow one */
+    flush_page(fixture.vp, 0, 7);
+    assert_true(hvtlfs_flush_take(target, &item));
+    assert_true(item.everything);
+    assert_false(hvtlfs_flush_take(target, &item)); /* it is covered once and for all */
+    flush_page(fixture.vp, 0, 8);
+    assert_true(hvtlfs_flush_take(target, &item));
+    assert_true(item.everything);
+    queue->cells[0].address_space = 1;
+    queue->cells[0].range = 0x9000;
+    queue->cells[0].turn = 1; /* awake again */
+    assert_true(hvtlfs_flush_take(target, &item));
+    assert_false(item.everything);
+    assert_int_equal(item.range.address, 0x9000);
+    assert_true(hvtlfs_flush_take(target, &item)); /* pages 7 and 8, once more */
+    assert_true(hvtlfs_flush_take(target, &item));
+    assert_false(hvtlfs_flush_take(target, &item));
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(no_flush_is_lost)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_slow_writer_hides_no_finished_flush),
+        cmocka_unit_test(no_flush_is_lost),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
