@@ -5,6 +5,7 @@
  */
 #include "host.h"
 
+#include <hvtlfs/vpset.h>
 
 void hvti_host_copy(struct hvti_host *host, const struct hvtlfs_host_ops *ops, void *context)
 {
@@ -49,7 +50,11 @@ uint32_t hvti_host_needs_met(const struct hvti_host *host)
     met |= ops->npiep ? BIT32(HVTI_NEED_NPIEP) : 0;
     met |= ops->stats_page ? BIT32(HVTI_NEED_STATS) : 0;
     met |= ops->debug_read && ops->debug_write ? BIT32(HVTI_NEED_DEBUG) : 0;
-    met |= ops->tlb_flush ? BIT32(HVTI_NEED_TLB_FLUSH) : 0;
+    met |= ops->tlb_flush || ops->tlb_flush_queued ? BIT32(HVTI_NEED_TLB_FLUSH) : 0;
+    met |= ops->switch_address_space ? BIT32(HVTI_NEED_ADDRESS_SPACE) : 0;
+    met |= ops->flush_guest_physical ? BIT32(HVTI_NEED_GPA_FLUSH) : 0;
+    met |= ops->start_vp ? BIT32(HVTI_NEED_START_VP) : 0;
+    met |= ops->retarget_interrupt ? BIT32(HVTI_NEED_RETARGET) : 0;
     return met;
 }
 
@@ -72,10 +77,14 @@ const char *hvti_need_reason(enum hvti_need need)
         [HVTI_NEED_SPIN_WAIT] = "the host gives no spin_wait",
         [HVTI_NEED_RESET] = "the host gives no system_reset",
         [HVTI_NEED_CRASH] = "the host gives no crash",
-        [HVTI_NEED_TLB_FLUSH] = "the host gives no tlb_flush",
         [HVTI_NEED_NPIEP] = "the host gives no npiep",
         [HVTI_NEED_STATS] = "the host gives no stats_page",
         [HVTI_NEED_DEBUG] = "the host gives no debug_read and debug_write",
+        [HVTI_NEED_TLB_FLUSH] = "the host gives neither tlb_flush nor tlb_flush_queued",
+        [HVTI_NEED_ADDRESS_SPACE] = "the host gives no switch_address_space",
+        [HVTI_NEED_GPA_FLUSH] = "the host gives no flush_guest_physical",
+        [HVTI_NEED_START_VP] = "the host gives no start_vp",
+        [HVTI_NEED_RETARGET] = "the host gives no retarget_interrupt",
         [HVTI_NEED_IMPLEMENTATION] = "this version of the library does not implement it",
     };
     return reasons[need];
@@ -235,12 +244,97 @@ void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
     host->ops.tlb_flush(host->context, vp_index, targets, flush);
 }
 
-bool hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
+/* One request for each VP: this loop is the whole cost of an IPI to a host without send_ipi. */
+static void interrupt_each(const struct hvti_host *host, const struct hvtlfs_interrupt *interrupt,
+                           const struct hvtlfs_vp_set *targets)
+{
+    uint64_t banks, bits;
+
+    for (banks = targets->banks; banks; banks &= banks - 1) {
+        uint32_t bank = lowest_bit(banks);
+
+        for (bits = targets->bank[bank]; bits; bits &= bits - 1) {
+            host->ops.request_interrupt(host->context,
+                                        bank * HVTLFS_VPS_PER_BANK + lowest_bit(bits), interrupt);
+        }
+    }
+}
+
+void hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
                         const struct hvtlfs_vp_set *targets)
 {
-    if (!host->ops.send_ipi) {
-        return false;
+    const struct hvtlfs_interrupt interrupt = {.vector = vector};
+
+    if (host->ops.send_ipi) {
+        host->ops.send_ipi(host->context, vp_index, vector, targets);
+    } else {
+        interrupt_each(host, &interrupt, targets);
     }
-    host->ops.send_ipi(host->context, vp_index, vector, targets);
-    return true;
+}
+
+bool hvti_host_has_time(const struct hvti_host *host)
+{
+    return host->ops.host_time;
+}
+
+bool hvti_host_queues_flushes(const struct hvti_host *host)
+{
+    return host->ops.tlb_flush_queued;
+}
+
+void hvti_host_tlb_flush_queued(const struct hvti_host *host, uint32_t vp_index,
+                                const struct hvtlfs_vp_set *targets)
+{
+    host->ops.tlb_flush_queued(host->context, vp_index, targets);
+}
+
+enum hvtlfs_answer hvti_host_switch_address_space(const struct hvti_host *host, uint32_t vp_index,
+                                                  uint64_t cr3)
+{
+    return host->ops.switch_address_space(host->context, vp_index, cr3);
+}
+
+enum hvtlfs_answer hvti_host_flush_gpa(const struct hvti_host *host, uint32_t vp_index,
+                                       const struct hvtlfs_gpa_flush *flush)
+{
+    return host->ops.flush_guest_physical(host->context, vp_index, flush);
+}
+
+/* The architectural registers are the host's; one that keeps them to itself denies them all. */
+enum hvtlfs_answer hvti_host_get_register(const struct hvti_host *host, uint32_t vp_index,
+                                          uint32_t name, struct hvtlfs_register *value)
+{
+    return host->ops.get_register ? host->ops.get_register(host->context, vp_index, name, value)
+                                  : HVTLFS_ANSWER_DENIED;
+}
+
+enum hvtlfs_answer hvti_host_set_register(const struct hvti_host *host, uint32_t vp_index,
+                                          uint32_t name, const struct hvtlfs_register *value)
+{
+    return host->ops.set_register ? host->ops.set_register(host->context, vp_index, name, value)
+                                  : HVTLFS_ANSWER_DENIED;
+}
+
+enum hvtlfs_answer hvti_host_start_vp(const struct hvti_host *host, uint32_t vp_index,
+                                      uint32_t target, const struct hvtlfs_vp_context *start)
+{
+    return host->ops.start_vp(host->context, vp_index, target, start);
+}
+
+enum hvtlfs_answer hvti_host_retarget(const struct hvti_host *host, uint32_t vp_index,
+                                      const struct hvtlfs_retarget *retarget,
+                                      const struct hvtlfs_vp_set *targets)
+{
+    return host->ops.retarget_interrupt(host->context, vp_index, retarget, targets);
+}
+
+bool hvti_host_has_boot_zeroed_memory(const struct hvti_host *host)
+{
+    return host->ops.boot_zeroed_memory;
+}
+
+bool hvti_host_boot_zeroed_memory(const struct hvti_host *host, uint32_t n, uint64_t *first_page,
+                                  uint64_t *page_count)
+{
+    return host->ops.boot_zeroed_memory(host->context, n, first_page, page_count);
 }

@@ -29,10 +29,14 @@ enum hvti_need {
     HVTI_NEED_SPIN_WAIT,     /* spin_wait */
     HVTI_NEED_RESET,         /* system_reset */
     HVTI_NEED_CRASH,         /* crash */
-    HVTI_NEED_TLB_FLUSH,     /* tlb_flush */
     HVTI_NEED_NPIEP,         /* npiep */
     HVTI_NEED_STATS,         /* stats_page */
     HVTI_NEED_DEBUG,         /* debug_read and debug_write */
+    HVTI_NEED_TLB_FLUSH,     /* tlb_flush or tlb_flush_queued */
+    HVTI_NEED_ADDRESS_SPACE, /* switch_address_space */
+    HVTI_NEED_GPA_FLUSH,     /* flush_guest_physical */
+    HVTI_NEED_START_VP,      /* start_vp */
+    HVTI_NEED_RETARGET,      /* retarget_interrupt */
     HVTI_NEED_IMPLEMENTATION, /* never met: announced by nobody until the library has it */
     HVTI_NEED_COUNT
 };
@@ -91,7 +95,28 @@ bool hvti_host_debug_write(const struct hvti_host *host, uint32_t vp_index, uint
                            uint64_t value);
 void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
                          const struct hvtlfs_vp_set *targets, const struct hvtlfs_flush *flush);
-bool hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
+void hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
                         const struct hvtlfs_vp_set *targets);
+
+bool hvti_host_has_time(const struct hvti_host *host);
+bool hvti_host_queues_flushes(const struct hvti_host *host);
+void hvti_host_tlb_flush_queued(const struct hvti_host *host, uint32_t vp_index,
+                                const struct hvtlfs_vp_set *targets);
+enum hvtlfs_answer hvti_host_switch_address_space(const struct hvti_host *host, uint32_t vp_index,
+                                                  uint64_t cr3);
+enum hvtlfs_answer hvti_host_flush_gpa(const struct hvti_host *host, uint32_t vp_index,
+                                       const struct hvtlfs_gpa_flush *flush);
+enum hvtlfs_answer hvti_host_get_register(const struct hvti_host *host, uint32_t vp_index,
+                                          uint32_t name, struct hvtlfs_register *value);
+enum hvtlfs_answer hvti_host_set_register(const struct hvti_host *host, uint32_t vp_index,
+                                          uint32_t name, const struct hvtlfs_register *value);
+enum hvtlfs_answer hvti_host_start_vp(const struct hvti_host *host, uint32_t vp_index,
+                                      uint32_t target, const struct hvtlfs_vp_context *start);
+enum hvtlfs_answer hvti_host_retarget(const struct hvti_host *host, uint32_t vp_index,
+                                      const struct hvtlfs_retarget *retarget,
+                                      const struct hvtlfs_vp_set *targets);
+bool hvti_host_has_boot_zeroed_memory(const struct hvti_host *host);
+bool hvti_host_boot_zeroed_memory(const struct hvti_host *host, uint32_t n, uint64_t *first_page,
+                                  uint64_t *page_count);
 
 #endif

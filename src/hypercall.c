@@ -3,9 +3,10 @@
  * The hypercall decoder (TLFS 3): from the guest's registers to a handler and back.
  *
  * The way of a call: the mode's registers become a control word and two parameters (load); the
- * control word finds a row and is checked against it (check); the input block is copied once
- * (fetch); the handler decides; the output block is written once (finish); the result goes back
- * into the mode's registers (store).
+ * control word finds a row and is checked against it (check_control); the blocks are placed in
+ * registers or memory (place); the header is copied once (fetch_header); the handler decides, for a
+ * list some elements at a time (run_simple, run_reps); the outcome goes back into the mode's
+ * registers (store).
  */
 #include <hvtlfs/hypercall.h>
 
@@ -13,37 +14,103 @@
 
 #include "state.h"
 
+/* What a call's blocks are is said in the same words for our calls and for a host's own. */
 struct call_row {
-    uint16_t code;
-    uint8_t gate; /* HVTLFS_FEATURE_COUNT: refused */
-    uint16_t input;
-    uint16_t output;
-    uint16_t (*handler)(struct hvti_call *call);
+    struct hvtlfs_call_handler shape;            /* without its handler */
+    uint64_t gate;                               /* bits 1 << enum hvtlfs_feature */
+    uint16_t (*handler)(struct hvti_call *call); /* NULL: `status` is the answer */
+    uint16_t status;
 };
 
-#define SIMPLE(name, gate_, input_, output_, handler_, clause)                                     \
-    {name, HVTLFS_FEATURE_##gate_, input_, output_, hvti_##handler_},
-#define REFUSED(name, clause) {name, HVTLFS_FEATURE_COUNT, 0, 0, NULL},
+#define CALL(name, gate_, input_, most_, reps_, in_, out_, output_, handler_, clause_)             \
+    {.shape = {.code = name,                                                                       \
+               .rep = reps_,                                                                       \
+               .header = input_,                                                                   \
+               .variable_most = most_,                                                             \
+               .element_in = in_,                                                                  \
+               .element_out = out_,                                                                \
+               .output = output_},                                                                 \
+     .gate = gate_,                                                                                \
+     .handler = hvti_##handler_},
+#define ABSENT(name, gate_, status_, clause_)                                                      \
+    {.shape = {.code = name}, .gate = gate_, .status = status_},
 
 static const struct call_row rows[] = {
 #include "hypercalls.def"
 };
 
-#undef SIMPLE
-#undef REFUSED
-#define SIMPLE(name, gate, input, output, handler, clause)                                         \
-    _Static_assert((input) <= HVTI_CALL_INPUT_MAX, "input of " #name);                             \
-    _Static_assert((output) <= HVTI_CALL_OUTPUT_MAX, "output of " #name);
-#define REFUSED(name, clause)
+#undef CALL
+#undef ABSENT
+#define CALL(name, gate, input, most, reps, in, out, output, handler, clause)                      \
+    _Static_assert((input) + 8 * (most) <= HVTI_CALL_HEADER_MAX, "header of " #name);              \
+    _Static_assert((input) % 8 == 0, "lists are aligned in " #name);                               \
+    _Static_assert((in) <= HVTI_CALL_IN_MAX && (out) <= HVTI_CALL_OUT_MAX, "list of " #name);
+#define ABSENT(name, gate, status, clause)
 #include "hypercalls.def"
+#undef CALL
+#undef ABSENT
 
-/* The guest's registers by their role, whatever its mode (TLFS 3.7). */
-struct abi {
+/* One call under way. */
+struct run {
+    struct hvti_call call;
+    const struct hvtlfs_call_handler *shape;
+    uint16_t (*handler)(struct hvti_call *call);
+    struct hvtlfs_hypercall_regs *regs;
     uint64_t control;
-    uint64_t parameter[2]; /* input GPA and output GPA, or 16 bytes of fast input */
+    uint64_t parameter[2]; /* input and output GPA, or the first 16 bytes of the fast block */
+    bool fast;
+    bool output_in_registers; /* some of it has been made */
+    enum hvtlfs_hypercall_result result;
+    uint16_t status;
+    uint32_t reps_done;     /* absolute */
+    uint32_t list_offset;   /* of the input list in its block */
+    uint32_t output_offset; /* of the output in the fast block */
+    uint64_t fault_gpa;
+    uint32_t fault_access;
+    union {
+        uint64_t block[HVTI_FAST_MAX / 8];
+        struct {
+            uint64_t header[HVTI_CALL_HEADER_MAX / 8];
+            uint64_t elements[HVTI_CALL_IN_MAX / 8];
+            uint64_t output[HVTI_CALL_OUT_MAX / 8];
+        } copy;
+    } memory;
 };
 
-static const struct call_row *find_row(uint16_t code)
+/* ---- Rows ---- */
+
+/* A host's handler stands behind this one, so that the decoder has only one way to go. */
+static uint16_t call_host(struct hvti_call *call)
+{
+    const struct run *run = (const struct run *)(const void *)call; /* its first member */
+    struct hvtlfs_host_call frame = {.vp_index = call->vp->index,
+                                     .code = run->shape->code,
+                                     .header = call->header,
+                                     .header_size = run->list_offset,
+                                     .first = call->first,
+                                     .count = call->count,
+                                     .elements = call->elements,
+                                     .output = call->output};
+    uint16_t status = run->shape->handle(call->vp->partition->host.context, &frame);
+
+    call->done = frame.done < call->count ? frame.done : call->count;
+    return status;
+}
+
+static const struct hvtlfs_call_handler *host_row(const struct hvtlfs_partition *partition,
+                                                  uint16_t code)
+{
+    uint32_t i;
+
+    for (i = 0; i < partition->host_call_count; i++) {
+        if (partition->host_calls[i].code == code) {
+            return &partition->host_calls[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct call_row *library_row(uint16_t code)
 {
     size_t low = 0;
     size_t high = ARRAY_LEN(rows);
@@ -51,10 +118,10 @@ static const struct call_row *find_row(uint16_t code)
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (rows[middle].code == code) {
-            return rows[middle].handler ? &rows[middle] : NULL;
+        if (rows[middle].shape.code == code) {
+            return &rows[middle];
         }
-        if (rows[middle].code < code) {
+        if (rows[middle].shape.code < code) {
             low = middle + 1;
         } else {
             high = middle;
@@ -63,111 +130,423 @@ static const struct call_row *find_row(uint16_t code)
     return NULL;
 }
 
+/*
+ * Find who answers a code. A host may answer what the library leaves alone, never what it implements.
+ * Who lacks the privilege learns nothing else (TLFS 3.12.2), so that comes first of all.
+ */
+static uint16_t find(struct run *run, uint16_t code)
+{
+    const struct hvtlfs_partition *partition = run->call.vp->partition;
+    const struct call_row *row = library_row(code);
+
+    if (!row || !row->handler) {
+        run->shape = host_row(partition, code);
+        if (run->shape) {
+            run->handler = call_host;
+            return HV_STATUS_SUCCESS;
+        }
+    }
+    if (!row) {
+        return HV_STATUS_INVALID_HYPERCALL_CODE;
+    }
+    if (row->gate & ~partition->features) {
+        return HV_STATUS_ACCESS_DENIED;
+    }
+    run->shape = &row->shape;
+    run->handler = row->handler;
+    return row->handler ? HV_STATUS_SUCCESS : row->status;
+}
+
+bool hvti_call_is_own(uint16_t code)
+{
+    const struct call_row *row = library_row(code);
+
+    return row && row->handler;
+}
+
+/* ---- Registers ---- */
+
 static uint64_t pair(uint64_t high, uint64_t low)
 {
     return high << 32 | (uint32_t)low;
 }
 
-static struct abi load(const struct hvtlfs_hypercall_regs *regs)
+static void load(struct run *run, struct hvtlfs_vp *vp, struct hvtlfs_hypercall_regs *regs)
 {
+    run->call.vp = vp;
+    run->call.unwritable = false;
+    run->regs = regs;
+    run->output_in_registers = false;
+    run->result = HVTLFS_HYPERCALL_DONE;
+    run->reps_done = 0;
     if (regs->mode == HVTLFS_MODE_LONG64) {
-        return (struct abi){regs->rcx, {regs->rdx, regs->r8}};
+        run->control = regs->rcx;
+        run->parameter[0] = regs->rdx;
+        run->parameter[1] = regs->r8;
+    } else {
+        run->control = pair(regs->rdx, regs->rax);
+        run->parameter[0] = pair(regs->rbx, regs->rcx);
+        run->parameter[1] = pair(regs->rdi, regs->rsi);
     }
-    return (struct abi){pair(regs->rdx, regs->rax),
-                        {pair(regs->rbx, regs->rcx), pair(regs->rdi, regs->rsi)}};
+    run->fast = run->control & HV_HYPERCALL_INPUT_FAST;
 }
 
-static void store(struct hvtlfs_hypercall_regs *regs, uint64_t result)
+static void store_result(struct hvtlfs_hypercall_regs *regs, uint64_t result)
 {
     if (regs->mode == HVTLFS_MODE_LONG64) {
         regs->rax = result;
-        regs->changed = HVTLFS_CHANGED_RAX;
+        regs->changed |= HVTLFS_CHANGED_RAX;
         return;
     }
     regs->rax = (uint32_t)result;
     regs->rdx = result >> 32;
-    regs->changed = HVTLFS_CHANGED_RAX | HVTLFS_CHANGED_RDX;
+    regs->changed |= HVTLFS_CHANGED_RAX | HVTLFS_CHANGED_RDX;
 }
 
-/* TLFS 3.12.3: simple calls carry no repetitions, none here has a variable header. */
-static bool control_fits(uint64_t control)
+/* TLFS 3.3, 3.9: the instruction comes again, with a start index behind what has been done. */
+static void store_progress(const struct run *run)
 {
-    const uint64_t must_be_zero =
-        HV_HYPERCALL_INPUT_RSVD_Z_MASK | HV_HYPERCALL_INPUT_IS_NESTED |
-        HV_HYPERCALL_INPUT_VARIABLE_HEADER_SIZE_MASK | HV_HYPERCALL_INPUT_REP_COUNT_MASK |
-        HV_HYPERCALL_INPUT_REP_START_INDEX_MASK;
+    struct hvtlfs_hypercall_regs *regs = run->regs;
+    uint64_t control = (run->control & ~HV_HYPERCALL_INPUT_REP_START_INDEX_MASK) |
+                       (uint64_t)run->reps_done << HV_HYPERCALL_INPUT_REP_START_INDEX_SHIFT;
 
-    return !(control & must_be_zero);
+    if (control == run->control) {
+        return;
+    }
+    if (regs->mode == HVTLFS_MODE_LONG64) {
+        regs->rcx = control;
+        regs->changed |= HVTLFS_CHANGED_RCX;
+        return;
+    }
+    store_result(regs, control);
 }
 
-/* TLFS 3.6, 3.12.3: 8-byte aligned, within one page, inside the guest's space. */
-static bool gpa_fits(const struct hvtlfs_partition *partition, uint64_t gpa, uint16_t size)
+/* TLFS 3.8.1: 64-bit callers only. Registers without output were loaded into the block unchanged. */
+static void store_output(const struct run *run)
 {
-    return !(gpa & 7) && size <= HVTLFS_PAGE_SIZE - (gpa & PAGE_MASK) && gpa < partition->gpa_limit;
+    struct hvtlfs_hypercall_regs *regs = run->regs;
+
+    if (run->output_offset == 0) {
+        regs->rdx = run->memory.block[0];
+        regs->r8 = run->memory.block[1];
+        regs->changed |= HVTLFS_CHANGED_RDX;
+        regs->changed |= run->shape->output > 8 ? HVTLFS_CHANGED_R8 : 0;
+    }
+    if (run->output_offset || run->shape->output > 16 || run->shape->element_out) {
+        memcpy(regs->xmm, &run->memory.block[2], sizeof(regs->xmm));
+        regs->changed |= HVTLFS_CHANGED_XMM;
+    }
 }
 
-static uint16_t fetch(struct hvti_call *call, const struct call_row *row, const struct abi *abi)
+static enum hvtlfs_hypercall_result store(const struct run *run)
 {
-    const struct hvtlfs_partition *partition = call->vp->partition;
+    struct hvtlfs_hypercall_regs *regs = run->regs;
 
-    if (abi->control & HV_HYPERCALL_INPUT_FAST) {
-        memcpy(call->input, abi->parameter, sizeof(abi->parameter));
-        return HV_STATUS_SUCCESS;
+    if (run->output_in_registers) {
+        store_output(run);
     }
-    if ((row->input && !gpa_fits(partition, abi->parameter[0], row->input)) ||
-        (row->output && !gpa_fits(partition, abi->parameter[1], row->output))) {
-        return HV_STATUS_INVALID_ALIGNMENT;
+    if (run->result == HVTLFS_HYPERCALL_DONE) {
+        store_result(regs, run->status | (uint64_t)run->reps_done
+                                             << HV_HYPERCALL_RESULT_REPS_COMPLETED_SHIFT);
+    } else if (run->result != HVTLFS_HYPERCALL_UD) {
+        store_progress(run);
     }
-    if (row->input &&
-        !hvti_host_gpa_read(&partition->host, abi->parameter[0], call->input, row->input)) {
-        return HV_STATUS_INVALID_ALIGNMENT;
+    if (run->result == HVTLFS_HYPERCALL_INTERCEPT) {
+        regs->fault_gpa = run->fault_gpa;
+        regs->fault_access = run->fault_access;
     }
+    return run->result;
+}
+
+/* ---- Checks. Each returns the HV_STATUS, or leaves another result than DONE. ---- */
+
+static uint16_t intercept(struct run *run, uint64_t gpa, enum hvtlfs_access access)
+{
+    run->result = HVTLFS_HYPERCALL_INTERCEPT;
+    run->fault_gpa = gpa;
+    run->fault_access = access;
     return HV_STATUS_SUCCESS;
 }
 
-static uint16_t finish(const struct hvti_call *call, const struct call_row *row,
-                       const struct abi *abi)
+static uint16_t undefined(struct run *run)
 {
-    if (row->output && !hvti_host_gpa_write(&call->vp->partition->host, abi->parameter[1],
-                                            call->output, row->output)) {
-        return HV_STATUS_INVALID_ALIGNMENT;
-    }
+    run->result = HVTLFS_HYPERCALL_UD;
     return HV_STATUS_SUCCESS;
 }
 
-static uint16_t dispatch(struct hvtlfs_vp *vp, const struct abi *abi)
+static uint32_t control_field(uint64_t control, uint64_t mask, uint32_t shift)
 {
-    const struct call_row *row = find_row((uint16_t)abi->control);
-    struct hvti_call call = {.vp = vp};
-    uint16_t status;
+    return (uint32_t)((control & mask) >> shift);
+}
 
-    if (!row) {
-        return HV_STATUS_INVALID_HYPERCALL_CODE;
-    }
-    /* First of all: who may not call learns nothing else (TLFS 3.12.2). */
-    if (!hvti_has(vp->partition, (enum hvtlfs_feature)row->gate)) {
-        return HV_STATUS_ACCESS_DENIED;
-    }
-    if (!control_fits(abi->control)) {
+/*
+ * The nested flag is bit 31 in the online TLFS and bit 26 in 6.0 and 6.0b. Both are understood: no
+ * header has the 512 qwords that bit 26 would mean otherwise. It asks for the outermost hypervisor,
+ * which is us, and is reserved for guests that are not told of nesting.
+ */
+static bool nested_fits(const struct run *run)
+{
+    return !(run->control & (HV_HYPERCALL_INPUT_IS_NESTED | HV_HYPERCALL_INPUT_V6_IS_NESTED)) ||
+           hvti_has(run->call.vp->partition, HVTLFS_FEATURE_NESTED_FLUSH);
+}
+
+/* TLFS 3.7, 3.7.1, 3.12.3 */
+static uint16_t check_control(struct run *run)
+{
+    const struct hvtlfs_call_handler *row = run->shape;
+    uint32_t variable = control_field(run->control, HV_HYPERCALL_INPUT_V6_VARIABLE_HEADER_SIZE_MASK,
+                                      HV_HYPERCALL_INPUT_V6_VARIABLE_HEADER_SIZE_SHIFT);
+    uint32_t count = control_field(run->control, HV_HYPERCALL_INPUT_REP_COUNT_MASK,
+                                   HV_HYPERCALL_INPUT_REP_COUNT_SHIFT);
+    uint32_t start = control_field(run->control, HV_HYPERCALL_INPUT_REP_START_INDEX_MASK,
+                                   HV_HYPERCALL_INPUT_REP_START_INDEX_SHIFT);
+
+    if ((run->control & HV_HYPERCALL_INPUT_RSVD_Z_MASK) || !nested_fits(run) ||
+        variable > row->variable_most || (row->rep ? start >= count : count | start)) {
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
     }
-    status = fetch(&call, row, abi);
-    if (status == HV_STATUS_SUCCESS) {
-        status = row->handler(&call);
+    run->call.variable_qwords = variable;
+    run->call.reps = count;
+    run->reps_done = start;
+    run->list_offset = row->header + 8 * variable;
+    return HV_STATUS_SUCCESS;
+}
+
+static bool has_xmm_output(const struct run *run)
+{
+    return run->regs->mode == HVTLFS_MODE_LONG64 &&
+           hvti_has(run->call.vp->partition, HVTLFS_FEATURE_XMM_OUTPUT);
+}
+
+/* TLFS 3.7.2, 3.8.1: output begins in the first 16-byte register that the input leaves free. */
+static uint16_t place_fast(struct run *run, uint32_t input, uint32_t output)
+{
+    run->output_offset = (input + 15) & ~15u;
+    if ((input > 16 && !hvti_has(run->call.vp->partition, HVTLFS_FEATURE_XMM_INPUT)) ||
+        (output && !has_xmm_output(run))) {
+        return undefined(run);
     }
-    return status == HV_STATUS_SUCCESS ? finish(&call, row, abi) : status;
+    if (input > HVTI_FAST_MAX || (output && output > HVTI_FAST_MAX - run->output_offset)) {
+        return HV_STATUS_INVALID_HYPERCALL_INPUT;
+    }
+    run->memory.block[0] = run->parameter[0];
+    run->memory.block[1] = run->parameter[1];
+    if (input > 16 || output) {
+        memcpy(&run->memory.block[2], run->regs->xmm, sizeof(run->regs->xmm));
+    }
+    run->call.header = run->memory.block;
+    run->call.output = (uint8_t *)run->memory.block + run->output_offset;
+    return HV_STATUS_SUCCESS;
+}
+
+/* TLFS 3.6, 3.12.3: 8-byte aligned, within one page, inside the guest's space; ignored if unused. */
+static bool gpa_fits(const struct run *run, uint64_t gpa, uint32_t size)
+{
+    return !size || (!(gpa & 7) && size <= HVTLFS_PAGE_SIZE - (gpa & PAGE_MASK) &&
+                     gpa < run->call.vp->partition->gpa_limit);
+}
+
+static uint16_t place_memory(struct run *run, uint32_t input, uint32_t output)
+{
+    if (!gpa_fits(run, run->parameter[0], input) || !gpa_fits(run, run->parameter[1], output)) {
+        return HV_STATUS_INVALID_ALIGNMENT;
+    }
+    run->call.header = run->memory.copy.header;
+    run->call.elements = run->memory.copy.elements;
+    run->call.output = run->memory.copy.output;
+    run->call.output_gpa = run->parameter[1];
+    if (run->list_offset &&
+        !hvti_host_gpa_read(&run->call.vp->partition->host, run->parameter[0],
+                            run->memory.copy.header, run->list_offset)) {
+        return intercept(run, run->parameter[0], HVTLFS_ACCESS_READ);
+    }
+    return HV_STATUS_SUCCESS;
+}
+
+/* Find the blocks and copy the header: from here on nothing the guest can change matters. */
+static uint16_t place(struct run *run)
+{
+    const struct hvtlfs_call_handler *row = run->shape;
+    uint32_t input = run->list_offset + run->call.reps * row->element_in;
+    uint32_t output = row->rep ? run->call.reps * row->element_out : row->output;
+
+    return run->fast ? place_fast(run, input, output) : place_memory(run, input, output);
+}
+
+/* ---- Output ---- */
+
+bool hvti_call_write(struct hvti_call *call, uint32_t offset, const void *data, uint32_t size)
+{
+    call->unwritable = !hvti_host_gpa_write(&call->vp->partition->host, call->output_gpa + offset,
+                                            data, size);
+    return !call->unwritable;
+}
+
+static void put_output(struct run *run, uint32_t offset, uint32_t size)
+{
+    if (run->fast) {
+        run->output_in_registers |= size != 0;
+    } else if (size && !hvti_call_write(&run->call, offset, run->memory.copy.output, size)) {
+        (void)intercept(run, run->parameter[1], HVTLFS_ACCESS_WRITE);
+    }
+}
+
+/* ---- Handling ---- */
+
+static uint16_t run_simple(struct run *run)
+{
+    uint16_t status;
+
+    run->call.first = 0;
+    run->call.count = 0;
+    status = run->handler(&run->call);
+    if (run->call.unwritable) {
+        return intercept(run, run->parameter[1], HVTLFS_ACCESS_WRITE);
+    }
+    if (status == HV_STATUS_SUCCESS && run->shape->output <= HVTI_CALL_OUT_MAX) {
+        put_output(run, 0, run->shape->output);
+    }
+    return status;
+}
+
+/* How many elements to take next: what is left, what the host allows, what there is room for. */
+static uint32_t next_count(const struct run *run, uint32_t allowed)
+{
+    const struct hvtlfs_call_handler *row = run->shape;
+    uint32_t left = run->call.reps - run->reps_done;
+    uint32_t most = left < allowed ? left : allowed;
+    uint32_t count = 1;
+
+    if (run->fast) {
+        return most;
+    }
+    while (count < most && (count + 1) * row->element_in <= HVTI_CALL_IN_MAX &&
+           (count + 1) * row->element_out <= HVTI_CALL_OUT_MAX) {
+        count++;
+    }
+    return count;
+}
+
+static bool fetch_elements(struct run *run)
+{
+    uint32_t offset = run->list_offset + run->reps_done * run->shape->element_in;
+    uint32_t size = run->call.count * run->shape->element_in;
+
+    if (run->fast) {
+        run->call.elements = (const uint8_t *)run->memory.block + offset;
+        run->call.output = (uint8_t *)run->memory.block + run->output_offset +
+                           run->reps_done * run->shape->element_out;
+        return true;
+    }
+    if (size && !hvti_host_gpa_read(&run->call.vp->partition->host, run->parameter[0] + offset,
+                                    run->memory.copy.elements, size)) {
+        (void)intercept(run, run->parameter[0] + offset, HVTLFS_ACCESS_READ);
+        return false;
+    }
+    return true;
+}
+
+static uint16_t run_chunk(struct run *run, uint32_t allowed)
+{
+    uint32_t output = run->reps_done * run->shape->element_out;
+    uint16_t status;
+
+    run->call.first = run->reps_done;
+    run->call.count = next_count(run, allowed);
+    run->call.done = 0;
+    if (!fetch_elements(run)) {
+        return HV_STATUS_SUCCESS;
+    }
+    status = run->handler(&run->call);
+    if (status == HV_STATUS_SUCCESS) {
+        run->call.done = run->call.count;
+    }
+    put_output(run, output, run->call.done * run->shape->element_out);
+    if (run->result == HVTLFS_HYPERCALL_DONE) {
+        run->reps_done += run->call.done;
+    }
+    return status;
+}
+
+/* TLFS 3.3: after its budget a call returns and is continued, so that interrupts get in. */
+static uint16_t run_reps(struct run *run)
+{
+    const struct hvtlfs_partition *partition = run->call.vp->partition;
+    bool timed = partition->call_time && hvti_host_has_time(&partition->host);
+    uint64_t began = timed ? hvti_host_time(&partition->host) : 0;
+    uint32_t allowed = partition->call_reps ? partition->call_reps : UINT32_MAX;
+    uint16_t status;
+
+    do {
+        status = run_chunk(run, allowed);
+        if (status != HV_STATUS_SUCCESS || run->result != HVTLFS_HYPERCALL_DONE ||
+            run->reps_done == run->call.reps) {
+            return status;
+        }
+        allowed -= run->call.done;
+    } while (allowed &&
+             !(timed && hvti_host_time(&partition->host) - began >= partition->call_time));
+    run->result = HVTLFS_HYPERCALL_CONTINUE;
+    return HV_STATUS_SUCCESS;
+}
+
+static uint16_t dispatch(struct run *run)
+{
+    uint16_t status = find(run, (uint16_t)run->control);
+
+    if (status == HV_STATUS_SUCCESS) {
+        status = check_control(run);
+    }
+    if (status == HV_STATUS_SUCCESS) {
+        status = place(run);
+    }
+    if (status != HV_STATUS_SUCCESS || run->result != HVTLFS_HYPERCALL_DONE) {
+        return status;
+    }
+    return run->shape->rep ? run_reps(run) : run_simple(run);
 }
 
 enum hvtlfs_hypercall_result hvtlfs_hypercall(struct hvtlfs_vp *vp,
                                               struct hvtlfs_hypercall_regs *regs)
 {
-    struct abi abi;
+    struct run run;
 
     regs->changed = 0;
-    if (regs->cpl || regs->mode == HVTLFS_MODE_REAL) {
+    if (regs->cpl ||
+        (regs->mode != HVTLFS_MODE_LONG64 && regs->mode != HVTLFS_MODE_PROTECTED32)) {
         return HVTLFS_HYPERCALL_UD;
     }
-    abi = load(regs);
-    store(regs, dispatch(vp, &abi));
-    return HVTLFS_HYPERCALL_DONE;
+    load(&run, vp, regs);
+    run.status = dispatch(&run);
+    return store(&run);
+}
+
+void hvtlfs_hypercall_fail(struct hvtlfs_hypercall_regs *regs, uint16_t status)
+{
+    uint64_t control =
+        regs->mode == HVTLFS_MODE_LONG64 ? regs->rcx : pair(regs->rdx, regs->rax);
+    uint64_t done = control_field(control, HV_HYPERCALL_INPUT_REP_START_INDEX_MASK,
+                                  HV_HYPERCALL_INPUT_REP_START_INDEX_SHIFT);
+
+    store_result(regs, status | done << HV_HYPERCALL_RESULT_REPS_COMPLETED_SHIFT);
+}
+
+/* ---- What several handlers share ---- */
+
+bool hvti_call_vp_set(const struct hvti_call *call, const uint64_t *set, uint32_t banks,
+                      struct hvtlfs_vp_set *targets)
+{
+    const struct hvtlfs_partition *partition = call->vp->partition;
+
+    if (hvtlfs_vp_set_parse(targets, set[0], set[1], set + 2, banks, &partition->present)) {
+        return false;
+    }
+    hvtlfs_vp_set_intersect(targets, &partition->present);
+    return true;
+}
+
+void hvti_call_vp_mask(const struct hvti_call *call, uint64_t mask, struct hvtlfs_vp_set *targets)
+{
+    hvtlfs_vp_set_from_mask(targets, mask);
+    hvtlfs_vp_set_intersect(targets, &call->vp->partition->present);
 }

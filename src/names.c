@@ -19,11 +19,12 @@ static const struct named statuses[] = {
 };
 
 static const struct named calls[] = {
-#define SIMPLE(name_, gate_, input_, output_, handler_, clause_) {name_, #name_, NULL},
-#define REFUSED(name_, clause_) {name_, #name_, NULL},
+#define CALL(name_, gate_, input_, most_, reps_, in_, out_, output_, handler_, clause_)             \
+    {name_, #name_, NULL},
+#define ABSENT(name_, gate_, status_, clause_) {name_, #name_, NULL},
 #include "hypercalls.def"
-#undef SIMPLE
-#undef REFUSED
+#undef CALL
+#undef ABSENT
 };
 
 static const struct named registers[] = {

@@ -3,7 +3,8 @@
  * A partition in the caller's memory: checked configuration, layout, init, reset, and the entry
  * points that need nothing but the assembled whole.
  *
- * The memory: struct hvtlfs_partition | overlay pages (page-aligned) | their places | the VPs.
+ * The memory: struct hvtlfs_partition | overlay pages (page-aligned) | their places | the VPs |
+ * their flush queues.
  */
 #include <hvtlfs/partition.h>
 
@@ -27,6 +28,7 @@ struct plan {
     size_t pages_offset;
     size_t places_offset;
     size_t vps_offset;
+    size_t flush_queues_offset; /* 0: none */
     size_t size;
 };
 
@@ -47,6 +49,8 @@ void hvtlfs_config_init(struct hvtlfs_config *config)
     memcpy(config->vendor, "Microsoft Hv", VENDOR_MAX);
     config->cpuid_base = (uint32_t)HV_CPUID_RANGE_FIRST;
     config->gpa_bits = 40;
+    config->hypercall_reps = 64;
+    config->hypercall_time = 500;
 }
 
 /* ---- Checks: each returns HVTLFS_OK or says what is wrong ---- */
@@ -164,6 +168,39 @@ static enum hvtlfs_status check_vps(const struct hvtlfs_config *config, struct h
     return status;
 }
 
+static bool host_call_fits(const struct hvtlfs_call_handler *call)
+{
+    return call->handle && !hvti_call_is_own(call->code) && call->header % 8 == 0 &&
+           call->header <= HVTI_CALL_HEADER_MAX &&
+           call->variable_most <= (HVTI_CALL_HEADER_MAX - call->header) / 8 &&
+           call->element_in <= HVTI_CALL_IN_MAX && call->element_out <= HVTI_CALL_OUT_MAX &&
+           call->output <= HVTI_CALL_OUT_MAX &&
+           (call->rep ? !call->output : !call->element_in && !call->element_out);
+}
+
+static enum hvtlfs_status check_host_calls(const struct hvtlfs_config *config,
+                                           struct hvtlfs_error *error)
+{
+    uint32_t i, earlier;
+
+    if (config->call_count > HVTLFS_MAX_HOST_CALLS || (config->call_count && !config->calls)) {
+        return wrong(error, HVTLFS_ERR_HOST_CALL, "call_count", config->call_count,
+                     HVTLFS_MAX_HOST_CALLS);
+    }
+    for (i = 0; i < config->call_count; i++) {
+        if (!host_call_fits(&config->calls[i])) {
+            return wrong(error, HVTLFS_ERR_HOST_CALL, "calls", config->calls[i].code, 0);
+        }
+        for (earlier = 0; earlier < i; earlier++) {
+            if (config->calls[earlier].code == config->calls[i].code) {
+                return wrong(error, HVTLFS_ERR_HOST_CALL, "calls, a code given twice",
+                             config->calls[i].code, 0);
+            }
+        }
+    }
+    return HVTLFS_OK;
+}
+
 static enum hvtlfs_status check_config(struct plan *plan, struct hvtlfs_error *error)
 {
     const struct hvtlfs_config *config = &plan->config;
@@ -179,6 +216,9 @@ static enum hvtlfs_status check_config(struct plan *plan, struct hvtlfs_error *e
     }
     if (!status) {
         status = check_trap(config, error);
+    }
+    if (!status) {
+        status = check_host_calls(config, error);
     }
     return status ? status : hvtlfs_features_check(&config->features, error);
 }
@@ -241,6 +281,11 @@ static void plan_layout(struct plan *plan)
     plan->places_offset = plan->pages_offset + slots * HVTLFS_PAGE_SIZE;
     plan->vps_offset = round_up(plan->places_offset + slots * sizeof(uint64_t), 64);
     plan->size = plan->vps_offset + plan->config.vp_count * sizeof(struct hvtlfs_vp);
+    if (hvti_flush_queues_wanted(plan->features, &plan->host)) {
+        plan->flush_queues_offset = round_up(plan->size, 64);
+        plan->size = plan->flush_queues_offset +
+                     plan->config.vp_count * sizeof(struct hvti_flush_queue);
+    }
 }
 
 static enum hvtlfs_status make_plan(struct plan *plan, const struct hvtlfs_config *config,
@@ -324,7 +369,8 @@ static void init_vps(struct hvtlfs_partition *partition, const struct hvtlfs_con
         hvti_deadline_init(vp);
         hvti_vapic_init(vp);
         partition->slot_of[vp->index] = (uint16_t)(slot + 1);
-        partition->present[vp->index / 64] |= BIT64(vp->index % 64);
+        hvtlfs_vp_set_add(&partition->present, vp->index);
+        hvti_apic_ids_add(partition, slot);
     }
 }
 
@@ -361,9 +407,18 @@ static void init_partition(struct hvtlfs_partition *partition, uint8_t *memory,
     partition->trap_size = config->trap_size;
     partition->vps = (struct hvtlfs_vp *)(void *)(memory + plan->vps_offset);
     partition->vp_count = config->vp_count;
+    partition->call_reps = config->hypercall_reps;
+    partition->call_time = config->hypercall_time;
+    partition->host_calls = config->calls;
+    partition->host_call_count = config->call_count;
+    if (plan->flush_queues_offset) {
+        partition->tlb.queues =
+            (struct hvti_flush_queue *)(void *)(memory + plan->flush_queues_offset);
+    }
     init_overlays(partition, memory, plan);
     init_cpuid(partition, config);
     init_vps(partition, config);
+    hvti_tlb_init(partition);
     hvti_msr_rows(partition->features, partition->msr_rows);
     hvti_clock_init(partition, config);
 }
@@ -407,6 +462,7 @@ void hvtlfs_vp_reset(struct hvtlfs_vp *vp)
     hvti_unhalted_reset(vp);
     hvti_vapic_reset(vp);
     hvti_deadline_reset(vp);
+    hvti_tlb_reset(vp);
 }
 
 void hvtlfs_partition_reset(struct hvtlfs_partition *partition)

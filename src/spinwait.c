@@ -26,7 +26,7 @@ uint16_t hvti_notify_long_spin_wait(struct hvti_call *call)
     struct hvtlfs_vp *vp = call->vp;
 
     put_bit(vp->partition->spinwait.spinning, vp->index, true);
-    hvti_host_spin_wait(&vp->partition->host, vp->index, (uint32_t)call->input[0]);
+    hvti_host_spin_wait(&vp->partition->host, vp->index, (uint32_t)call->header[0]);
     return HV_STATUS_SUCCESS;
 }
 

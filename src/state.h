@@ -10,7 +10,10 @@
 #include <hvtlfs/hypercall.h>
 #include <hvtlfs/msr.h>
 #include <hvtlfs/partition.h>
+#include <hvtlfs/vpset.h>
 
+#include "apic_ids.h"
+#include "call.h"
 #include "clock.h"
 #include "crash.h"
 #include "deadline.h"
@@ -18,10 +21,11 @@
 #include "host.h"
 #include "overlay.h"
 #include "reenlighten.h"
-#include "tscpage.h"
 #include "requests.h"
 #include "spinwait.h"
 #include "stats.h"
+#include "tlb.h"
+#include "tscpage.h"
 #include "unhalted.h"
 #include "util.h"
 #include "vapic.h"
@@ -29,10 +33,6 @@
 /* The numbers that are ours, whether there is an MSR or not (issued faults are ours too). */
 #define HVTI_MSR_FIRST UINT32_C(0x40000000)
 #define HVTI_MSR_RANGE 0x200u
-
-/* The largest blocks of any row, in bytes. */
-#define HVTI_CALL_INPUT_MAX 16u
-#define HVTI_CALL_OUTPUT_MAX 16u
 
 #define HVTI_LEAVES 11u /* base + 0 to base + 10 */
 
@@ -74,7 +74,12 @@ struct hvtlfs_partition {
     struct hvtlfs_vp *vps;
     uint32_t vp_count;
     uint16_t slot_of[HVTLFS_MAX_VPS]; /* VP index to position + 1, 0 = no such VP */
-    uint64_t present[HVTLFS_MAX_VPS / 64]; /* VP indices as banks of 64 (HV_VP_SET) */
+    struct hvti_apic_ids apic_ids;
+    struct hvtlfs_vp_set present; /* all VP indices */
+    uint32_t call_reps;           /* budget of a rep call in elements, 0 = none */
+    uint32_t call_time;           /* and in 100 ns */
+    const struct hvtlfs_call_handler *host_calls;
+    uint32_t host_call_count;
 
     /* Behind the lock */
     struct hvti_overlays overlays;
@@ -84,6 +89,9 @@ struct hvtlfs_partition {
     struct hvti_reenlighten reenlighten;
     struct hvti_crash crash;
     struct hvti_spinwait spinwait;
+
+    /* Shared by all VPs' threads, atomic */
+    struct hvti_tlb tlb;
 };
 
 static inline bool hvti_has(const struct hvtlfs_partition *partition, enum hvtlfs_feature feature)
@@ -138,20 +146,16 @@ static inline void hvti_store(uint64_t *shared, uint64_t value)
 #undef MSR
 #undef MSR_ABSENT
 
-/* What a hypercall handler gets: its input block, copied once, and room for its output. */
-struct hvti_call {
-    struct hvtlfs_vp *vp;
-    uint64_t input[HVTI_CALL_INPUT_MAX / 8];
-    uint64_t output[HVTI_CALL_OUTPUT_MAX / 8];
-};
-
-/* A handler returns the HV_STATUS; `output` counts only with HV_STATUS_SUCCESS. */
-#define SIMPLE(name, gate, input, output, handler, clause)                                         \
+/* A hypercall handler returns the HV_STATUS; outputs count only with HV_STATUS_SUCCESS. */
+#define CALL(name, gate, input, most, reps, in, out, output, handler, clause)                      \
     uint16_t hvti_##handler(struct hvti_call *call);
-#define REFUSED(name, clause)
+#define ABSENT(name, gate, status, clause)
 #include "hypercalls.def"
-#undef SIMPLE
-#undef REFUSED
+#undef CALL
+#undef ABSENT
+
+/* Whether the library implements the call (hypercall.c). */
+bool hvti_call_is_own(uint16_t code);
 
 /* The number + 1 of the row of each MSR in our range that `features` give (msr.c). */
 void hvti_msr_rows(uint64_t features, uint8_t rows[HVTI_MSR_RANGE]);

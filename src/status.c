@@ -46,6 +46,8 @@ static const struct {
                                   "load it with that version or a newer one"},
     [HVTLFS_ERR_STATE_INCOMPATIBLE] = {"the saved state does not fit this partition", NULL},
     [HVTLFS_ERR_TSC_RATE] = {"the TSC rate is not above 10 MHz, so no scale exists", NULL},
+    [HVTLFS_ERR_HOST_CALL] = {"an entry of the host's own hypercalls cannot be used",
+                              "see struct hvtlfs_call_handler for codes and sizes"},
 };
 
 const char *hvtlfs_strerror(enum hvtlfs_status status)

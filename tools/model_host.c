@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <hvtlfs/vpset.h>
+
 #define UNITS_PER_SECOND UINT64_C(10000000) /* 100 ns units */
 
 struct interrupt_queue {
@@ -28,6 +30,12 @@ struct model_vp {
     bool kicked;
 };
 
+struct model_register {
+    uint32_t vp_index;
+    uint32_t name;
+    struct hvtlfs_register value;
+};
+
 struct model_host {
     struct model_host_options options;
     uint8_t *ram;
@@ -47,6 +55,12 @@ struct model_host {
     struct model_event *events;
     size_t event_count;
     size_t event_capacity;
+
+    struct model_register *registers; /* those that were ever set */
+    size_t register_count;
+    size_t register_capacity;
+    enum hvtlfs_answer answer;
+    uint32_t zeroed_ranges;
 
     void *partition_memory;
 
@@ -571,19 +585,190 @@ static uint64_t on_apic_read(void *context, uint32_t vp_index, enum hvtlfs_apic_
     return value;
 }
 
+static void expect_targets(struct model_host *host, const struct hvtlfs_vp_set *targets)
+{
+    if (hvtlfs_vp_set_is_empty(targets)) {
+        violated(host, "a request came without a target");
+    }
+}
+
 static void on_tlb_flush(void *context, uint32_t vp_index, const struct hvtlfs_vp_set *targets,
                          const struct hvtlfs_flush *flush)
 {
     struct model_host *host = context;
-    (void)targets;
     enter(host);
     expect_unlocked(host);
+    expect_targets(host, targets);
     struct model_event *event = log_event(host, MODEL_EVENT_FLUSH, vp_index);
     event->values[0] = flush->address_space;
     event->values[1] = flush->all_address_spaces;
     event->values[2] = flush->non_global_only;
     event->values[3] = flush->range_count;
+    event->values[4] = hvtlfs_vp_set_count(targets);
+    event->values[5] = hvtlfs_vp_set_bank(targets, 0);
     leave(host);
+}
+
+/* Each target is kicked: its thread has to drain its queue. */
+static void on_tlb_flush_queued(void *context, uint32_t vp_index,
+                                const struct hvtlfs_vp_set *targets)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    expect_targets(host, targets);
+    struct model_event *event = log_event(host, MODEL_EVENT_FLUSH_QUEUED, vp_index);
+    event->values[0] = hvtlfs_vp_set_count(targets);
+    event->values[1] = hvtlfs_vp_set_bank(targets, 0);
+    leave(host);
+}
+
+/* ---- Callbacks: hypercalls ---- */
+
+static enum hvtlfs_answer on_switch_address_space(void *context, uint32_t vp_index, uint64_t cr3)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    log_event(host, MODEL_EVENT_SWITCH, vp_index)->values[0] = cr3;
+    enum hvtlfs_answer answer = host->answer;
+    leave(host);
+    return answer;
+}
+
+static enum hvtlfs_answer on_flush_guest_physical(void *context, uint32_t vp_index,
+                                                  const struct hvtlfs_gpa_flush *flush)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    struct model_event *event = log_event(host, MODEL_EVENT_GPA_FLUSH, vp_index);
+    event->values[0] = flush->address_space;
+    event->values[1] = flush->range_count;
+    enum hvtlfs_answer answer = host->answer;
+    leave(host);
+    return answer;
+}
+
+static struct model_register *register_slot(struct model_host *host, uint32_t vp_index,
+                                            uint32_t name)
+{
+    for (size_t i = 0; i < host->register_count; i++) {
+        if (host->registers[i].vp_index == vp_index && host->registers[i].name == name) {
+            return &host->registers[i];
+        }
+    }
+    host->registers = grown(host->registers, &host->register_capacity, host->register_count + 1,
+                            sizeof(*host->registers));
+    struct model_register *slot = &host->registers[host->register_count++];
+    *slot = (struct model_register){.vp_index = vp_index, .name = name};
+    return slot;
+}
+
+static enum hvtlfs_answer on_get_register(void *context, uint32_t vp_index, uint32_t name,
+                                          struct hvtlfs_register *value)
+{
+    struct model_host *host = context;
+    enter(host);
+    *value = register_slot(host, vp_index, name)->value;
+    enum hvtlfs_answer answer = host->answer;
+    leave(host);
+    return answer;
+}
+
+static enum hvtlfs_answer on_set_register(void *context, uint32_t vp_index, uint32_t name,
+                                          const struct hvtlfs_register *value)
+{
+    struct model_host *host = context;
+    enter(host);
+    struct model_event *event = log_event(host, MODEL_EVENT_SET_REGISTER, vp_index);
+    event->values[0] = name;
+    event->values[1] = value->half[0];
+    event->values[2] = value->half[1];
+    enum hvtlfs_answer answer = host->answer;
+    if (answer == HVTLFS_ANSWER_OK) {
+        register_slot(host, vp_index, name)->value = *value;
+    }
+    leave(host);
+    return answer;
+}
+
+static enum hvtlfs_answer on_start_vp(void *context, uint32_t vp_index, uint32_t target,
+                                      const struct hvtlfs_vp_context *start)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    struct model_event *event = log_event(host, MODEL_EVENT_START_VP, vp_index);
+    event->values[0] = target;
+    event->values[1] = start->rip;
+    event->values[2] = start->cr3;
+    enum hvtlfs_answer answer = host->answer;
+    leave(host);
+    return answer;
+}
+
+static enum hvtlfs_answer on_retarget_interrupt(void *context, uint32_t vp_index,
+                                                const struct hvtlfs_retarget *retarget,
+                                                const struct hvtlfs_vp_set *targets)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    expect_targets(host, targets);
+    struct model_event *event = log_event(host, MODEL_EVENT_RETARGET, vp_index);
+    event->values[0] = retarget->device_id;
+    event->values[1] = retarget->vector;
+    event->values[2] = retarget->multicast;
+    event->values[3] = hvtlfs_vp_set_count(targets);
+    event->values[4] = hvtlfs_vp_set_bank(targets, 0);
+    enum hvtlfs_answer answer = host->answer;
+    leave(host);
+    return answer;
+}
+
+static bool on_boot_zeroed_memory(void *context, uint32_t n, uint64_t *first_page,
+                                  uint64_t *page_count)
+{
+    struct model_host *host = context;
+    *first_page = UINT64_C(16) * n;
+    *page_count = n + UINT64_C(1);
+    return n < host->zeroed_ranges;
+}
+
+void model_host_queue_flushes(struct hvtlfs_host_ops *ops)
+{
+    ops->tlb_flush = NULL;
+    ops->tlb_flush_queued = on_tlb_flush_queued;
+}
+
+void model_host_set_answer(struct model_host *host, enum hvtlfs_answer answer)
+{
+    enter(host);
+    host->answer = answer;
+    leave(host);
+}
+
+void model_host_set_register(struct model_host *host, uint32_t vp_index, uint32_t name,
+                             struct hvtlfs_register value)
+{
+    enter(host);
+    register_slot(host, vp_index, name)->value = value;
+    leave(host);
+}
+
+struct hvtlfs_register model_host_register(struct model_host *host, uint32_t vp_index,
+                                           uint32_t name)
+{
+    enter(host);
+    struct hvtlfs_register value = register_slot(host, vp_index, name)->value;
+    leave(host);
+    return value;
+}
+
+void model_host_set_zeroed_ranges(struct model_host *host, uint32_t count)
+{
+    host->zeroed_ranges = count;
 }
 
 /* ---- Callbacks: time ---- */
@@ -750,6 +935,13 @@ void model_host_ops(const struct model_host *host, struct hvtlfs_host_ops *ops)
         .apic_write = on_apic_write,
         .apic_read = on_apic_read,
         .tlb_flush = on_tlb_flush,
+        .switch_address_space = on_switch_address_space,
+        .flush_guest_physical = on_flush_guest_physical,
+        .get_register = on_get_register,
+        .set_register = on_set_register,
+        .start_vp = on_start_vp,
+        .retarget_interrupt = on_retarget_interrupt,
+        .boot_zeroed_memory = on_boot_zeroed_memory,
         .guest_tsc = on_guest_tsc,
         .host_time = on_host_time,
         .tsc_emulation = on_tsc_emulation,
@@ -831,6 +1023,7 @@ struct model_host *model_host_create(const struct model_host_options *options)
     host->options = *options;
     host->time = options->host_time;
     host->tsc = options->tsc;
+    host->zeroed_ranges = 1;
     pthread_mutex_init(&host->partition_lock, NULL);
     pthread_mutex_init(&host->own_lock, NULL);
     if (!allocate(host)) {
@@ -855,6 +1048,7 @@ void model_host_destroy(struct model_host *host)
     pthread_mutex_destroy(&host->own_lock);
     pthread_mutex_destroy(&host->partition_lock);
     free(host->partition_memory);
+    free(host->registers);
     free(host->events);
     free(host->overlays);
     free(host->vps);

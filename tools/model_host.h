@@ -166,7 +166,7 @@ enum model_event_kind {
     MODEL_EVENT_INTERRUPT,     /* vector, auto-eoi, nmi */
     MODEL_EVENT_KICK,
     MODEL_EVENT_APIC_WRITE,    /* reg, value */
-    MODEL_EVENT_FLUSH,         /* space, all-spaces, non-global, ranges */
+    MODEL_EVENT_FLUSH,         /* space, all-spaces, non-global, ranges, vps, mask (of VPs 0 to 63) */
     MODEL_EVENT_DEADLINE,      /* at */
     MODEL_EVENT_TSC_EMULATION, /* in-force */
     MODEL_EVENT_SPIN_WAIT,     /* spins */
@@ -176,6 +176,13 @@ enum model_event_kind {
     MODEL_EVENT_NPIEP,         /* prevent */
     MODEL_EVENT_STATS_PAGE,    /* kind, shown */
     MODEL_EVENT_DEBUG_WRITE,   /* msr, value */
+
+    MODEL_EVENT_FLUSH_QUEUED,  /* vps, mask */
+    MODEL_EVENT_SWITCH,        /* cr3 */
+    MODEL_EVENT_GPA_FLUSH,     /* space, ranges */
+    MODEL_EVENT_SET_REGISTER,  /* name, low, high */
+    MODEL_EVENT_START_VP,      /* target, rip, cr3 */
+    MODEL_EVENT_RETARGET,      /* device, vector, multicast, vps, mask */
     MODEL_EVENT_KINDS
 };
 
@@ -201,6 +208,24 @@ void model_host_clear_events(struct model_host *host);
    snprintf. */
 const char *model_event_name(enum model_event_kind kind);
 size_t model_event_text(const struct model_event *event, char *buffer, size_t size);
+
+/* ---- Hypercalls ---- */
+
+/* The ops of model_host_ops() flush at once; this makes them queue instead. */
+void model_host_queue_flushes(struct hvtlfs_host_ops *ops);
+
+/* What requests that may be refused are answered with; default HVTLFS_ANSWER_OK. */
+void model_host_set_answer(struct model_host *host, enum hvtlfs_answer answer);
+
+/* An architectural register of a VP as last set by the test or the guest; default 0. */
+void model_host_set_register(struct model_host *host, uint32_t vp_index, uint32_t name,
+                             struct hvtlfs_register value);
+struct hvtlfs_register model_host_register(struct model_host *host, uint32_t vp_index,
+                                           uint32_t name);
+
+/* How many ranges of zeroed memory are reported: range n is n + 1 pages from page 16 n on; default
+   1. */
+void model_host_set_zeroed_ranges(struct model_host *host, uint32_t count);
 
 /* ---- Failure injection ---- */
 

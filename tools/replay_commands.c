@@ -319,6 +319,8 @@ static void write_back(struct hvtlfs_hypercall_regs *guest, const struct hvtlfs_
     if ((out->changed & HVTLFS_CHANGED_XMM) != 0) {
         memcpy(guest->xmm, out->xmm, sizeof(guest->xmm));
     }
+    guest->fault_gpa = out->fault_gpa;
+    guest->fault_access = out->fault_access;
 }
 
 static void add_value(struct replay *replay, const struct hvtlfs_hypercall_regs *regs)
@@ -327,6 +329,12 @@ static void add_value(struct replay *replay, const struct hvtlfs_hypercall_regs 
                          ? regs->rdx << 32 | (regs->rax & UINT32_MAX)
                          : regs->rax;
     text_add(&replay->result, "0x%" PRIx64, value);
+}
+
+static void add_intercept(struct replay *replay, const struct hvtlfs_hypercall_regs *regs)
+{
+    text_add(&replay->result, "intercept gpa=0x%" PRIx64 " access=%s", regs->fault_gpa,
+             regs->fault_access == HVTLFS_ACCESS_WRITE ? "write" : "read");
 }
 
 static void add_continue(struct replay *replay, const struct hvtlfs_hypercall_regs *regs)
@@ -362,6 +370,9 @@ static void make_call(struct replay *replay, struct hvtlfs_vp *vp, bool once,
         break;
     case HVTLFS_HYPERCALL_CONTINUE:
         add_continue(replay, guest);
+        break;
+    case HVTLFS_HYPERCALL_INTERCEPT:
+        add_intercept(replay, guest);
         break;
     }
 }

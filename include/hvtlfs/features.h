@@ -67,6 +67,7 @@ enum hvtlfs_feature {
     HVTLFS_FEATURE_CPU_HOTPLUG,           /**< [cpu-hotplug] Dynamic partitioning of processors. */
     HVTLFS_FEATURE_NO_VP_LIMIT,           /**< [no-vp-limit] Leaf 5 EAX = -1. */
     HVTLFS_FEATURE_NESTED_FLUSH,          /**< [nested-flush] Guest physical flush calls of a nested host. */
+    HVTLFS_FEATURE_DEVICE_INTERRUPTS,     /**< [device-interrupts] HvCallRetargetDeviceInterrupt. */
 
     HVTLFS_FEATURE_COUNT /**< Number of features; as a value: none. */
 };

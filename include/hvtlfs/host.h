@@ -101,21 +101,107 @@ enum hvtlfs_apic_register {
 struct hvtlfs_flush {
     uint64_t address_space;  /**< The CR3 value, without meaning when @ref all_address_spaces. */
     bool all_address_spaces; /**< Whatever the address space. */
-    bool non_global_only;    /**< Global mappings may stay. */
+    bool non_global_only;    /**< Global mappings may stay; only without ranges. */
     size_t range_count;      /**< Entries at @ref ranges; 0 = everything. */
-    const uint64_t *ranges;  /**< HV_GVA_RANGE: page address and, in bits 11:0, pages beyond the first. */
-    bool extended_ranges;    /**< The entries are in the extended format (bit 11: large page). */
+    const uint64_t *ranges;  /**< Ranges as the guest gave them; hvtlfs_flush_range_decode() reads one. */
+    bool extended_ranges;    /**< They are in the extended format (bit 11: large page). */
+};
+
+/** A flush of guest physical mappings that a nested hypervisor asked for (TLFS 16.13). */
+struct hvtlfs_gpa_flush {
+    uint64_t address_space; /**< The root of its second-level page tables. */
+    size_t range_count;     /**< Entries at @ref ranges; 0 = everything. */
+    const uint64_t *ranges; /**< HV_GPA_PAGE_RANGE; hvtlfs_flush_range_decode() reads one as extended. */
 };
 
 /** A device interrupt the guest wants retargeted (TLFS 10.5.4). Valid during the callback only. */
 struct hvtlfs_retarget {
     uint64_t device_id;   /**< As the guest gave it. */
-    uint32_t source;      /**< HV_INTERRUPT_SOURCE; 1 = MSI. */
+    uint32_t source;      /**< HV_INTERRUPT_SOURCE: 1, an MSI. */
     uint32_t msi_address; /**< The entry's address. */
     uint32_t msi_data;    /**< The entry's data. */
-    uint32_t vector;      /**< The new vector. */
+    uint32_t vector;      /**< The new vector, 0x10 to 0xFF. */
     bool multicast;       /**< To every target instead of one of them. */
 };
+
+/** A segment register (HV_X64_SEGMENT_REGISTER, TLFS 7.9.5). */
+struct hvtlfs_segment {
+    uint64_t base;       /**< Base address. */
+    uint32_t limit;      /**< Limit in bytes. */
+    uint16_t selector;   /**< Selector. */
+    uint16_t attributes; /**< Type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D 14, G 15. */
+};
+
+/** A descriptor table register (HV_X64_TABLE_REGISTER, TLFS 7.9.6). */
+struct hvtlfs_table {
+    uint16_t pad[3]; /**< Without meaning. */
+    uint16_t limit;  /**< Limit in bytes. */
+    uint64_t base;   /**< Base address. */
+};
+
+/** Where a VP starts (HV_INITIAL_VP_CONTEXT, TLFS 7.10.3), as the guest gave it: check it all. */
+struct hvtlfs_vp_context {
+    uint64_t rip;    /**< Instruction pointer. */
+    uint64_t rsp;    /**< Stack pointer. */
+    uint64_t rflags; /**< Flags. */
+    struct hvtlfs_segment cs, ds, es, fs, gs, ss, tr, ldtr; /**< Segments. */
+    struct hvtlfs_table idtr, gdtr;                         /**< Descriptor tables. */
+    uint64_t efer;       /**< EFER. */
+    uint64_t cr0;        /**< CR0. */
+    uint64_t cr3;        /**< CR3. */
+    uint64_t cr4;        /**< CR4. */
+    uint64_t msr_cr_pat; /**< PAT. */
+};
+
+/** The value of a register: `half[0]` holds bits 63:0, `half[1]` bits 127:64. */
+struct hvtlfs_register {
+    uint64_t half[2]; /**< Low half first; the upper half of a 64-bit register is 0. */
+};
+
+/** A host's answer to a request that may be refused; each callback says what the guest gets. */
+enum hvtlfs_answer {
+    HVTLFS_ANSWER_OK = 0,      /**< Done or accepted. */
+    HVTLFS_ANSWER_VALUE = 1,   /**< A value is not acceptable. */
+    HVTLFS_ANSWER_STATE = 2,   /**< Not in the present state. */
+    HVTLFS_ANSWER_UNKNOWN = 3, /**< The thing named does not exist. */
+    HVTLFS_ANSWER_DENIED = 4,  /**< The guest may not. */
+};
+
+/** What a host's own hypercall handler is given. Valid during the call only. */
+struct hvtlfs_host_call {
+    uint32_t vp_index;    /**< The caller. */
+    uint16_t code;        /**< The call code. */
+    const void *header;   /**< The input block, for a rep call what precedes the list; a private copy. */
+    uint32_t header_size; /**< Its size in bytes, variable part included. */
+    uint32_t first;       /**< Rep call: index of the first element at hand. */
+    uint32_t count;       /**< Rep call: elements at hand; 0 in a simple call. */
+    const void *elements; /**< Rep call: the elements; a private copy, aligned as their size allows. */
+    void *output;         /**< The output block, or one output element for each of @ref elements. */
+    uint32_t done;        /**< Out, with an error: elements that succeeded before it. */
+};
+
+/**
+ * A host's own hypercall: a code that the library leaves alone (see docs/HYPERCALLS.md).
+ *
+ * The library checks the control word, copies the input, calls, copies the output. A rep call comes
+ * in chunks of elements; it may be continued, with the header copied anew.
+ */
+struct hvtlfs_call_handler {
+    uint16_t code;          /**< The call code. */
+    bool rep;               /**< It is a rep call. */
+    uint16_t header;        /**< Bytes of the input block, or of the fixed header; a multiple of 8. */
+    uint16_t variable_most; /**< Most qwords of a variable header part; with @ref header <= 576 bytes. */
+    uint16_t element_in;    /**< Rep call: bytes of an input element, at most 96. */
+    uint16_t element_out;   /**< Rep call: bytes of an output element, at most 64. */
+    uint16_t output;        /**< Simple call: bytes of the output block, at most 64. */
+
+    /** Do it, with bounded work. @return the HV_STATUS; on any but 0 a simple call has no output.
+     * May call the library for the same VP, but not hvtlfs_hypercall(). */
+    uint16_t (*handle)(void *context, struct hvtlfs_host_call *call);
+};
+
+/** The most handlers a host can have. */
+#define HVTLFS_MAX_HOST_CALLS 64u
 
 /**
  * The host's callbacks. Set `size` to sizeof, zero the rest (hvtlfs_config_init()
@@ -196,7 +282,9 @@ struct hvtlfs_host_ops {
     void (*send_ipi)(void *context, uint32_t vp_index, uint32_t vector,
                      const struct hvtlfs_vp_set *targets);
 
-    /** Flush TLBs of @p targets before the calling VP's next instruction. @p vp_index is the caller. */
+    /** Flush TLBs of @p targets before the calling VP's next instruction. @p vp_index is the caller,
+     * which may be a target. A long list comes in several calls. Absent VPs are never targets, and
+     * there is at least one. Not called where tlb_flush_queued is given. */
     void (*tlb_flush)(void *context, uint32_t vp_index, const struct hvtlfs_vp_set *targets,
                       const struct hvtlfs_flush *flush);
 
@@ -250,6 +338,56 @@ struct hvtlfs_host_ops {
     /** Write a synthetic debug MSR. Answers at once.
      * @return false if the write must fault */
     bool (*debug_write)(void *context, uint32_t vp_index, uint32_t number, uint64_t value);
+
+    /* ---- Hypercalls ---- */
+
+    /**
+     * In place of tlb_flush: the library has put the flush into the queues of @p targets. Make each
+     * of them leave the guest, drain its queue with hvtlfs_flush_take() on its own thread and flush,
+     * and let neither it nor the caller @p vp_index execute another guest instruction before.
+     */
+    void (*tlb_flush_queued)(void *context, uint32_t vp_index,
+                             const struct hvtlfs_vp_set *targets);
+
+    /** Load CR3 of the calling VP (TLFS 9.4.1); as if the guest had moved @p cr3 to it.
+     * Not #HVTLFS_ANSWER_OK: HV_STATUS_INVALID_PARAMETER. */
+    enum hvtlfs_answer (*switch_address_space)(void *context, uint32_t vp_index, uint64_t cr3);
+
+    /** Flush second-level translations of a nested hypervisor on all VPs (TLFS 16.13). STATE, no
+     * nested virtualisation is active: HV_STATUS_INVALID_VP_STATE; other refusals:
+     * HV_STATUS_INVALID_PARAMETER. A long list comes in several calls. */
+    enum hvtlfs_answer (*flush_guest_physical)(void *context, uint32_t vp_index,
+                                               const struct hvtlfs_gpa_flush *flush);
+
+    /** Read an architectural register of the calling VP; @p name is an HV_REGISTER_NAME from
+     * 0x20000 to 0x8FFFF that hvtlfs_register_name() knows. @p value is 0 on entry. DENIED:
+     * HV_STATUS_ACCESS_DENIED; other refusals: HV_STATUS_INVALID_PARAMETER. NULL: denied.
+     * Must not call the library. */
+    enum hvtlfs_answer (*get_register)(void *context, uint32_t vp_index, uint32_t name,
+                                       struct hvtlfs_register *value);
+
+    /** Write one. The hypercall's own results come on top. VALUE: HV_STATUS_INVALID_REGISTER_VALUE;
+     * the rest as get_register. Must not call the library. */
+    enum hvtlfs_answer (*set_register)(void *context, uint32_t vp_index, uint32_t name,
+                                       const struct hvtlfs_register *value);
+
+    /** Start the VP @p target at @p start; @p vp_index is the caller, @p start valid during the call.
+     * VALUE: HV_STATUS_INVALID_REGISTER_VALUE; STATE, it runs already: HV_STATUS_INVALID_VP_STATE;
+     * other refusals: HV_STATUS_ACCESS_DENIED. */
+    enum hvtlfs_answer (*start_vp)(void *context, uint32_t vp_index, uint32_t target,
+                                   const struct hvtlfs_vp_context *start);
+
+    /** Send a device's interrupt to other VPs from now on. UNKNOWN: HV_STATUS_INVALID_DEVICE_ID; DENIED:
+     * HV_STATUS_OPERATION_DENIED; other refusals: HV_STATUS_INVALID_PARAMETER. */
+    enum hvtlfs_answer (*retarget_interrupt)(void *context, uint32_t vp_index,
+                                             const struct hvtlfs_retarget *retarget,
+                                             const struct hvtlfs_vp_set *targets);
+
+    /** Range @p n, counted from 0, of memory that was zero when the guest started: its first page
+     * number and its pages. NULL: HvExtCallGetBootZeroedMemory is not offered.
+     * @return false beyond the last; at most 255 are asked for. Must not call the library. */
+    bool (*boot_zeroed_memory)(void *context, uint32_t n, uint64_t *first_page,
+                               uint64_t *page_count);
 };
 
 HVTLFS_END_DECLS

@@ -38,8 +38,10 @@
 
 #include <hvtlfs/host.h>
 #include <hvtlfs/partition.h>
+#include <hvtlfs/vpset.h>
 
 #include <hvtlfs/cpuid.h>
+#include <hvtlfs/flush.h>
 #include <hvtlfs/hypercall.h>
 #include <hvtlfs/msr.h>
 #include <hvtlfs/spinwait.h>

@@ -46,7 +46,9 @@ struct hvtlfs_hypercall_regs {
     struct hvtlfs_xmm xmm[6]; /**< XMM0 to XMM5; read only for fast calls of more than 16 bytes. */
     enum hvtlfs_cpu_mode mode; /**< In: the VP's mode. */
     uint8_t cpl;               /**< In: the current privilege level, 0 to 3. */
-    uint32_t changed;          /**< Out: bits of enum hvtlfs_changed. */
+    uint32_t changed;          /**< Out: bits of enum hvtlfs_changed; no other register has changed. */
+    uint64_t fault_gpa;        /**< Out, with #HVTLFS_HYPERCALL_INTERCEPT: the address that is no memory. */
+    uint32_t fault_access;     /**< Out, likewise: #HVTLFS_ACCESS_READ or #HVTLFS_ACCESS_WRITE. */
 };
 
 /** What the host has to do after a hypercall. */
@@ -56,6 +58,13 @@ enum hvtlfs_hypercall_result {
     HVTLFS_HYPERCALL_UD = 1,       /**< Inject #UD; no register has changed. */
     HVTLFS_HYPERCALL_CONTINUE = 2, /**< Write back what `changed` names, leave RIP at the instruction, let
                                         pending interrupts in: the guest calls again (TLFS 3.3). */
+    HVTLFS_HYPERCALL_INTERCEPT = 3, /**< A parameter lies inside the guest's space, but gpa_read or gpa_write
+                                         found no memory at `fault_gpa`: the memory intercept of TLFS
+                                         3.12.3. Write back what `changed` names (the progress of a rep
+                                         call), leave RIP at the instruction and then either provide the
+                                         memory and resume the guest, stop the guest, or, where in
+                                         doubt, call hvtlfs_hypercall_fail() with
+                                         HV_STATUS_INVALID_PARAMETER (5) and go on as with DONE. */
 };
 
 /**
@@ -66,10 +75,23 @@ enum hvtlfs_hypercall_result {
  * @return what to do next. The HV_STATUS is in bits 15:0 of RAX (EAX with EDX = 0 above in the 32-bit
  *         convention), completed repetitions in bits 43:32.
  *
- * Bounded work. Any callback may run, on this thread. Source: TLFS 3.5-3.8.
+ * Bounded work: one header, and list elements up to the budget of the configuration. Guest memory is
+ * read once, before the handler decides. Any callback may run, on this thread. Source: TLFS 3.5-3.8;
+ * docs/HYPERCALLS.md has the calls and which bad input gives which status.
  */
 HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_hypercall_result hvtlfs_hypercall(
     struct hvtlfs_vp *vp, struct hvtlfs_hypercall_regs *regs);
+
+/**
+ * End a call that gave #HVTLFS_HYPERCALL_INTERCEPT with a status after all.
+ *
+ * @param regs   as hvtlfs_hypercall() left them; the result register and `changed` are set, with the
+ *               repetitions completed so far
+ * @param status the HV_STATUS the guest gets
+ *
+ * Pure; any thread. Afterwards do as with #HVTLFS_HYPERCALL_DONE.
+ */
+HVTLFS_API void hvtlfs_hypercall_fail(struct hvtlfs_hypercall_regs *regs, uint16_t status);
 
 HVTLFS_END_DECLS
 

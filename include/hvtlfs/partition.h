@@ -87,6 +87,14 @@ struct hvtlfs_config {
     bool invariant_tsc;  /**< The TSC is constant-rate and in sync over all VPs. */
 
     uint32_t policy; /**< Bits of enum hvtlfs_policy. */
+
+    uint32_t hypercall_reps; /**< List elements after which a rep call is continued (TLFS 3.3); 0 = no
+                                  bound; default 64. */
+    uint32_t hypercall_time; /**< The same in units of 100 ns where there is host_time; 0 = no bound;
+                                  default 500, the TLFS's 50 microseconds. */
+    const struct hvtlfs_call_handler *calls; /**< The host's own hypercalls; must stay valid and
+                                                  unchanged as long as the partition. */
+    uint32_t call_count; /**< Entries at @ref calls, at most #HVTLFS_MAX_HOST_CALLS. */
 };
 
 /**
@@ -124,7 +132,7 @@ HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_status hvtlfs_partition_size(
  *         #HVTLFS_ERR_MEMORY_ALIGNMENT, #HVTLFS_ERR_NO_CALLBACK, #HVTLFS_ERR_VP_COUNT,
  *         #HVTLFS_ERR_VP_INDEX, #HVTLFS_ERR_APIC_ID, #HVTLFS_ERR_FEATURE_DEPENDENCY,
  *         #HVTLFS_ERR_FEATURE_CONFLICT, #HVTLFS_ERR_TRAP, #HVTLFS_ERR_GPA_BITS, #HVTLFS_ERR_VENDOR,
- *         #HVTLFS_ERR_CPUID_BASE. On any error the memory and @p partition are untouched.
+ *         #HVTLFS_ERR_CPUID_BASE, #HVTLFS_ERR_HOST_CALL. On any error the memory and @p partition are untouched.
  */
 HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_status hvtlfs_partition_init(
     void *memory, size_t size, const struct hvtlfs_config *config,

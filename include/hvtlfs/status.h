@@ -56,6 +56,10 @@ enum hvtlfs_status {
 
     /** The time page or MSR cannot be computed: the TSC rate is not above 10 MHz. */
     HVTLFS_ERR_TSC_RATE = 26,
+
+    /** An entry of the host's own hypercalls has a code the library implements, a code given twice, no
+     * handler or a size beyond the limits. */
+    HVTLFS_ERR_HOST_CALL = 27,
 };
 
 /**

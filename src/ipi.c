@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* Synthetic cluster IPIs (TLFS 10.5.2, 10.5.3). */
+#include <hvtlfs/tlfs.h>
+
+#include "state.h"
+
+/* The first qword of both calls: vector, target VTL, three reserved bytes. */
+static bool vector_fits(uint64_t word)
+{
+    uint32_t vector = (uint32_t)word;
+
+    return vector >= HV_CLUSTER_IPI_VECTOR_FIRST && vector <= HV_CLUSTER_IPI_VECTOR_LAST &&
+           hvti_vtl_is_0((uint8_t)(word >> 32)) && !(word >> 40);
+}
+
+static uint16_t send(const struct hvti_call *call, const struct hvtlfs_vp_set *targets)
+{
+    if (!hvtlfs_vp_set_is_empty(targets)) {
+        hvti_host_send_ipi(&call->vp->partition->host, call->vp->index, (uint32_t)call->header[0],
+                           targets);
+    }
+    return HV_STATUS_SUCCESS;
+}
+
+uint16_t hvti_send_synthetic_cluster_ipi(struct hvti_call *call)
+{
+    struct hvtlfs_vp_set targets;
+
+    if (!vector_fits(call->header[0])) {
+        return HV_STATUS_INVALID_PARAMETER;
+    }
+    hvti_call_vp_mask(call, call->header[1], &targets);
+    return send(call, &targets);
+}
+
+uint16_t hvti_send_synthetic_cluster_ipi_ex(struct hvti_call *call)
+{
+    struct hvtlfs_vp_set targets;
+
+    if (!vector_fits(call->header[0]) ||
+        !hvti_call_vp_set(call, &call->header[1], call->variable_qwords, &targets)) {
+        return HV_STATUS_INVALID_PARAMETER;
+    }
+    return send(call, &targets);
+}
