@@ -34,6 +34,9 @@ enum {
 #define NO_EOI_REQUIRED ((uint32_t)HV_APIC_ASSIST_NO_EOI_REQUIRED)
 #define APIC_ASSIST ((uint32_t)offsetof(struct hv_vp_assist_page, apic_assist))
 
+/* Kept out of line, so that the usual way needs no registers saved. */
+#define UNUSUAL __attribute__((noinline, cold))
+
 /* A word that other VPs scribble on would make compare and exchange fail for ever. */
 #define ATTEMPTS 8
 
@@ -41,9 +44,9 @@ enum {
 
 static uint32_t *mapped_word(const struct hvtlfs_vp *vp)
 {
-    uint8_t *page = hvti_overlay_mapped(vp->partition, vp->vapic.slot);
+    uint8_t *page = vp->partition->overlays.pages + (size_t)vp->vapic.slot * HVTLFS_PAGE_SIZE;
 
-    return page ? (uint32_t *)(void *)(page + APIC_ASSIST) : NULL;
+    return (uint32_t *)(void *)(page + APIC_ASSIST);
 }
 
 /* Change the bit in a page that the host does not map. Behind the lock; false if out of reach. */
@@ -63,57 +66,66 @@ static bool swap_bit(struct hvtlfs_vp *vp, uint32_t bit, bool *was_set)
     return done;
 }
 
-static bool set_bit(struct hvtlfs_vp *vp)
+UNUSUAL static bool set_copied_bit(struct hvtlfs_vp *vp)
 {
-    uint32_t *word = mapped_word(vp);
     bool was_set;
     bool done;
 
-    if (word) {
-        (void)__atomic_fetch_or(word, NO_EOI_REQUIRED, __ATOMIC_ACQ_REL);
-        return true;
-    }
     hvti_lock(vp->partition);
     done = swap_bit(vp, NO_EOI_REQUIRED, &was_set);
     hvti_unlock(vp->partition);
     return done;
 }
 
+static bool set_bit(struct hvtlfs_vp *vp)
+{
+    if (vp->vapic.eoi_bit != HVTI_EOI_BIT_MAPPED) {
+        return set_copied_bit(vp);
+    }
+    (void)__atomic_fetch_or(mapped_word(vp), NO_EOI_REQUIRED, __ATOMIC_ACQ_REL);
+    return true;
+}
+
+static bool clear_mapped_bit(struct hvtlfs_vp *vp)
+{
+    return __atomic_fetch_and(mapped_word(vp), ~NO_EOI_REQUIRED, __ATOMIC_ACQ_REL) &
+           NO_EOI_REQUIRED;
+}
+
 /* Returns whether the bit was still set. A page that is out of reach can't have been used. */
 static bool clear_bit_locked(struct hvtlfs_vp *vp)
 {
-    uint32_t *word = mapped_word(vp);
     bool was_set = true;
 
-    if (word) {
-        return __atomic_fetch_and(word, ~NO_EOI_REQUIRED, __ATOMIC_ACQ_REL) & NO_EOI_REQUIRED;
+    if (vp->vapic.eoi_bit == HVTI_EOI_BIT_MAPPED) {
+        return clear_mapped_bit(vp);
     }
     (void)swap_bit(vp, 0, &was_set);
     return was_set;
 }
 
-static bool clear_bit(struct hvtlfs_vp *vp)
+UNUSUAL static bool clear_copied_bit(struct hvtlfs_vp *vp)
 {
     bool was_set;
 
-    if (mapped_word(vp)) {
-        return clear_bit_locked(vp);
-    }
     hvti_lock(vp->partition);
     was_set = clear_bit_locked(vp);
     hvti_unlock(vp->partition);
     return was_set;
 }
 
+static bool clear_bit(struct hvtlfs_vp *vp)
+{
+    return vp->vapic.eoi_bit == HVTI_EOI_BIT_MAPPED ? clear_mapped_bit(vp) : clear_copied_bit(vp);
+}
+
 /* ---- Lazy EOI ---- */
 
+/* The VP's own thread moves its page, so no lock is needed to see where it is. */
 static bool guest_sees_page(const struct hvtlfs_vp *vp)
 {
-    const struct hvtlfs_partition *partition = vp->partition;
-
-    return hvti_has(partition, HVTLFS_FEATURE_VAPIC) &&
-           !(partition->policy & HVTLFS_POLICY_NO_LAZY_EOI) &&
-           hvti_overlay_gpa(partition, vp->vapic.slot) != HVTI_NOWHERE;
+    return vp->vapic.eoi_bit != HVTI_EOI_BIT_NONE &&
+           vp->partition->overlays.gpa[vp->vapic.slot] != HVTI_NOWHERE;
 }
 
 bool hvtlfs_lazy_eoi_arm(struct hvtlfs_vp *vp, uint32_t vector, enum hvtlfs_trigger trigger,
@@ -168,7 +180,7 @@ enum hvtlfs_lazy_eoi hvtlfs_lazy_eoi_withdraw(struct hvtlfs_vp *vp)
 }
 
 /* Another thread was first: it is withdrawing behind the lock, or has done so. */
-static uint32_t collect_after_withdrawal(struct hvtlfs_vp *vp)
+UNUSUAL static uint32_t collect_after_withdrawal(struct hvtlfs_vp *vp)
 {
     uint32_t state;
 
@@ -186,7 +198,7 @@ uint32_t hvtlfs_lazy_eoi_collect(struct hvtlfs_vp *vp)
     if (state == LAZY_IDLE) {
         return HVTLFS_NO_EOI;
     }
-    if (state != (LAZY_ARMED | vector) ||
+    if (state >= LAZY_REVOKING ||
         !__atomic_compare_exchange_n(&vp->vapic.lazy, &state, LAZY_IDLE, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE)) {
         return collect_after_withdrawal(vp);
@@ -315,10 +327,21 @@ void hvti_assist_page_set(struct hvtlfs_vp *vp, uint32_t offset, uint8_t byte)
     hvti_unlock(vp->partition);
 }
 
+static enum hvti_eoi_bit way_to_bit(const struct hvtlfs_partition *partition)
+{
+    if (!hvti_has(partition, HVTLFS_FEATURE_VAPIC) ||
+        partition->policy & HVTLFS_POLICY_NO_LAZY_EOI) {
+        return HVTI_EOI_BIT_NONE;
+    }
+    return hvti_host_maps_overlays(&partition->host) ? HVTI_EOI_BIT_MAPPED : HVTI_EOI_BIT_COPIED;
+}
+
 void hvti_vapic_init(struct hvtlfs_vp *vp)
 {
-    vp->vapic.slot =
-        hvti_overlay_slot(&vp->partition->overlays, HVTLFS_OVERLAY_VP_ASSIST, vp->slot);
+    const struct hvtlfs_partition *partition = vp->partition;
+
+    vp->vapic.slot = hvti_overlay_slot(&partition->overlays, HVTLFS_OVERLAY_VP_ASSIST, vp->slot);
+    vp->vapic.eoi_bit = way_to_bit(partition);
 }
 
 void hvti_vapic_reset(struct hvtlfs_vp *vp)
@@ -328,5 +351,5 @@ void hvti_vapic_reset(struct hvtlfs_vp *vp)
         hvti_overlay_reset(vp->partition, vp->vapic.slot);
         hvti_unlock(vp->partition);
     }
-    vp->vapic = (struct hvti_vapic){.slot = vp->vapic.slot};
+    vp->vapic = (struct hvti_vapic){.slot = vp->vapic.slot, .eoi_bit = vp->vapic.eoi_bit};
 }

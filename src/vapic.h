@@ -7,10 +7,20 @@
 
 struct hvtlfs_vp;
 
+/* How the library gets at the bit that says "no EOI required". */
+enum hvti_eoi_bit {
+    HVTI_EOI_BIT_NONE,   /* not at all: no lazy EOI */
+    HVTI_EOI_BIT_MAPPED, /* the host maps the page */
+    HVTI_EOI_BIT_COPIED, /* the page's bytes are in the guest's memory */
+};
+
 struct hvti_vapic {
-    uint64_t assist_page; /* the MSR */
-    uint32_t slot;        /* the page's; constant */
+    /* Constant */
+    uint32_t slot;    /* the page's; HVTI_NO_SLOT without the feature */
+    uint32_t eoi_bit; /* enum hvti_eoi_bit */
+
     uint32_t lazy;        /* one of the states of vapic.c and, below them, a vector; atomic */
+    uint64_t assist_page; /* the MSR */
 };
 
 void hvti_vapic_init(struct hvtlfs_vp *vp);
