@@ -5,6 +5,7 @@
 
 #include <hvtlfs/hypercall.h>
 #include <hvtlfs/msr.h>
+#include <hvtlfs/tlfs.h>
 
 #include "adapter.h"
 
@@ -122,7 +123,7 @@ static void back_to_the_call(struct adapter_vp *vp)
     (void)ioctl(vp->fd, KVM_SET_REGS, &vp->run->s.regs.regs);
 }
 
-static void hypercall_finish(struct adapter_vp *vp, const struct hvtlfs_hypercall_regs *regs,
+static void hypercall_finish(struct adapter_vp *vp, struct hvtlfs_hypercall_regs *regs,
                              enum hvtlfs_hypercall_result result)
 {
     switch (result) {
@@ -134,6 +135,9 @@ static void hypercall_finish(struct adapter_vp *vp, const struct hvtlfs_hypercal
         registers_put(vp, regs);
         vp->run->s.regs.regs.rip -= OUT_SIZE;
         break;
+    case HVTLFS_HYPERCALL_INTERCEPT: /* this host has no other memory to offer */
+        hvtlfs_hypercall_fail(regs, HV_STATUS_INVALID_PARAMETER);
+        /* fallthrough */
     case HVTLFS_HYPERCALL_DONE:
         registers_put(vp, regs);
         break;

@@ -2,6 +2,7 @@
 /* The exits that matter: MSRs and hypercalls go to the library, what is not its own to the machine. */
 #include <hvtlfs/hypercall.h>
 #include <hvtlfs/msr.h>
+#include <hvtlfs/tlfs.h>
 
 #include "machine.h"
 
@@ -181,6 +182,9 @@ static void hypercall(struct machine_vp *vp)
     case HVTLFS_HYPERCALL_UD:
         event_exception(vp, VECTOR_UD, 0);
         break;
+    case HVTLFS_HYPERCALL_INTERCEPT: /* this host has no other memory to offer */
+        hvtlfs_hypercall_fail(&regs, HV_STATUS_INVALID_PARAMETER);
+        /* fallthrough */
     case HVTLFS_HYPERCALL_DONE:
         registers_put(vp, &regs);
         register_skip(vp);
