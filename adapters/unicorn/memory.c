@@ -149,6 +149,18 @@ static uint32_t protection(uint32_t access)
            (access & HVTLFS_ACCESS_EXECUTE ? UC_PROT_EXEC : 0u);
 }
 
+/* Code translated from the page at a virtual address must go when the page changes: Unicorn keeps it by
+ * the physical address, and overlays come to stand where others stood. (Asked to forget everything, it
+ * would clear a gigabyte.) */
+static void forget_code(struct machine_vp *vp, uint64_t address)
+{
+    uint64_t gpa;
+
+    if (memory_translate(vp, address, &gpa)) {
+        (void)uc_ctl_remove_cache(vp->uc, address, address + HVTLFS_PAGE_SIZE);
+    }
+}
+
 /*
  * Unicorn up to 2.0 asks whether a page is mapped, and how, by the virtual address of an access, although
  * it then reads and writes by the physical one. So a page that the guest maps elsewhere gets a stand-in
@@ -172,7 +184,10 @@ static bool alias(struct machine_vp *vp, uint64_t address, uint64_t gpa)
 static void aliases_forget(struct machine_vp *vp)
 {
     while (vp->alias_count > 0) {
-        (void)uc_mem_unmap(vp->uc, vp->aliases[--vp->alias_count], HVTLFS_PAGE_SIZE);
+        uint64_t address = vp->aliases[--vp->alias_count];
+
+        forget_code(vp, address);
+        (void)uc_mem_unmap(vp->uc, address, HVTLFS_PAGE_SIZE);
     }
 }
 
@@ -185,19 +200,6 @@ bool memory_map_missing(struct machine_vp *vp, uint64_t address)
         return alias(vp, address, gpa);
     }
     return map_nothing(vp, address);
-}
-
-/* Code translated from what was at a guest page must go: Unicorn keeps it by address. It wants a virtual
- * address, so where the guest has none of the same number everything must go, which takes long. */
-static void forget_code(struct machine_vp *vp, uint64_t gpa)
-{
-    uint64_t translated;
-
-    if (memory_translate(vp, gpa, &translated) && translated == gpa) {
-        (void)uc_ctl_remove_cache(vp->uc, gpa, gpa + HVTLFS_PAGE_SIZE);
-    } else {
-        (void)uc_ctl_flush_tlb(vp->uc);
-    }
 }
 
 void memory_changed(struct machine *machine, uint64_t gpa)
