@@ -56,9 +56,6 @@ static inline bool hvti_vtl_is_0(uint8_t input_vtl)
 bool hvti_call_vp_set(const struct hvti_call *call, const uint64_t *set, uint32_t banks,
                       struct hvtlfs_vp_set *targets);
 
-/* The present VPs of a ProcessorMask. */
-void hvti_call_vp_mask(const struct hvti_call *call, uint64_t mask, struct hvtlfs_vp_set *targets);
-
 /* ---- Connections (TLFS 11.11), owned by the SynIC ---- */
 
 /* Parameters that do not depend on the connection have been checked. */

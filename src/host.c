@@ -245,17 +245,21 @@ void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
 }
 
 /* One request for each VP: this loop is the whole cost of an IPI to a host without send_ipi. */
-static void interrupt_each(const struct hvti_host *host, const struct hvtlfs_interrupt *interrupt,
+static void interrupt_each(const struct hvti_host *host, uint32_t vector,
                            const struct hvtlfs_vp_set *targets)
 {
+    const struct hvtlfs_interrupt interrupt = {.vector = vector};
+    void (*request)(void *, uint32_t, const struct hvtlfs_interrupt *) =
+        host->ops.request_interrupt;
+    void *context = host->context;
     uint64_t banks, bits;
 
     for (banks = targets->banks; banks; banks &= banks - 1) {
         uint32_t bank = lowest_bit(banks);
+        uint32_t first = bank * HVTLFS_VPS_PER_BANK;
 
         for (bits = targets->bank[bank]; bits; bits &= bits - 1) {
-            host->ops.request_interrupt(host->context,
-                                        bank * HVTLFS_VPS_PER_BANK + lowest_bit(bits), interrupt);
+            request(context, first + lowest_bit(bits), &interrupt);
         }
     }
 }
@@ -263,12 +267,10 @@ static void interrupt_each(const struct hvti_host *host, const struct hvtlfs_int
 void hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
                         const struct hvtlfs_vp_set *targets)
 {
-    const struct hvtlfs_interrupt interrupt = {.vector = vector};
-
-    if (host->ops.send_ipi) {
+    if (!host->ops.send_ipi) {
+        interrupt_each(host, vector, targets);
+    } else if (!hvtlfs_vp_set_is_empty(targets)) {
         host->ops.send_ipi(host->context, vp_index, vector, targets);
-    } else {
-        interrupt_each(host, &interrupt, targets);
     }
 }
 

@@ -16,9 +16,9 @@
 
 /* What a call's blocks are is said in the same words for our calls and for a host's own. */
 struct call_row {
-    struct hvtlfs_call_handler shape;            /* without its handler */
-    uint64_t gate;                               /* bits 1 << enum hvtlfs_feature */
-    uint16_t (*handler)(struct hvti_call *call); /* NULL: `status` is the answer */
+    _Alignas(64) struct hvtlfs_call_handler shape; /* without its handler; a cache line each */
+    uint64_t gate;                                 /* bits 1 << enum hvtlfs_feature */
+    uint16_t (*handler)(struct hvti_call *call);   /* NULL: `status` is the answer */
     uint16_t status;
 };
 
@@ -110,7 +110,8 @@ static const struct hvtlfs_call_handler *host_row(const struct hvtlfs_partition 
     return NULL;
 }
 
-static const struct call_row *library_row(uint16_t code)
+/* The row of a code from HVTI_CALL_CODES on. */
+static const struct call_row *search_row(uint16_t code)
 {
     size_t low = 0;
     size_t high = ARRAY_LEN(rows);
@@ -130,6 +131,38 @@ static const struct call_row *library_row(uint16_t code)
     return NULL;
 }
 
+_Static_assert(ARRAY_LEN(rows) < UINT8_MAX, "row numbers + 1 fit a byte");
+
+void hvti_call_rows(uint8_t table[HVTI_CALL_CODES])
+{
+    uint8_t row;
+
+    memset(table, 0, HVTI_CALL_CODES);
+    for (row = 0; row < ARRAY_LEN(rows); row++) {
+        if (rows[row].shape.code < HVTI_CALL_CODES) {
+            table[rows[row].shape.code] = (uint8_t)(row + 1);
+        }
+    }
+}
+
+static const struct call_row *library_row(const struct hvtlfs_partition *partition, uint16_t code)
+{
+    uint8_t row;
+
+    if (code >= HVTI_CALL_CODES) {
+        return search_row(code);
+    }
+    row = partition->call_rows[code];
+    return row ? &rows[row - 1] : NULL;
+}
+
+bool hvti_call_is_own(uint16_t code)
+{
+    const struct call_row *row = search_row(code);
+
+    return row && row->handler;
+}
+
 /*
  * Find who answers a code. A host may answer what the library leaves alone, never what it implements.
  * Who lacks the privilege learns nothing else (TLFS 3.12.2), so that comes first of all.
@@ -137,31 +170,22 @@ static const struct call_row *library_row(uint16_t code)
 static uint16_t find(struct run *run, uint16_t code)
 {
     const struct hvtlfs_partition *partition = run->call.vp->partition;
-    const struct call_row *row = library_row(code);
+    const struct call_row *row = library_row(partition, code);
 
-    if (!row || !row->handler) {
-        run->shape = host_row(partition, code);
-        if (run->shape) {
-            run->handler = call_host;
-            return HV_STATUS_SUCCESS;
-        }
+    if (row && row->handler) {
+        run->shape = &row->shape;
+        run->handler = row->handler;
+        return row->gate & ~partition->features ? HV_STATUS_ACCESS_DENIED : HV_STATUS_SUCCESS;
+    }
+    run->shape = host_row(partition, code);
+    if (run->shape) {
+        run->handler = call_host;
+        return HV_STATUS_SUCCESS;
     }
     if (!row) {
         return HV_STATUS_INVALID_HYPERCALL_CODE;
     }
-    if (row->gate & ~partition->features) {
-        return HV_STATUS_ACCESS_DENIED;
-    }
-    run->shape = &row->shape;
-    run->handler = row->handler;
-    return row->handler ? HV_STATUS_SUCCESS : row->status;
-}
-
-bool hvti_call_is_own(uint16_t code)
-{
-    const struct call_row *row = library_row(code);
-
-    return row && row->handler;
+    return row->gate & ~partition->features ? HV_STATUS_ACCESS_DENIED : row->status;
 }
 
 /* ---- Registers ---- */
@@ -248,7 +272,9 @@ static enum hvtlfs_hypercall_result store(const struct run *run)
     if (run->result == HVTLFS_HYPERCALL_DONE) {
         store_result(regs, run->status | (uint64_t)run->reps_done
                                              << HV_HYPERCALL_RESULT_REPS_COMPLETED_SHIFT);
-    } else if (run->result != HVTLFS_HYPERCALL_UD) {
+        return run->result;
+    }
+    if (run->result != HVTLFS_HYPERCALL_UD) {
         store_progress(run);
     }
     if (run->result == HVTLFS_HYPERCALL_INTERCEPT) {
@@ -294,13 +320,20 @@ static bool nested_fits(const struct run *run)
 static uint16_t check_control(struct run *run)
 {
     const struct hvtlfs_call_handler *row = run->shape;
-    uint32_t variable = control_field(run->control, HV_HYPERCALL_INPUT_V6_VARIABLE_HEADER_SIZE_MASK,
-                                      HV_HYPERCALL_INPUT_V6_VARIABLE_HEADER_SIZE_SHIFT);
-    uint32_t count = control_field(run->control, HV_HYPERCALL_INPUT_REP_COUNT_MASK,
-                                   HV_HYPERCALL_INPUT_REP_COUNT_SHIFT);
-    uint32_t start = control_field(run->control, HV_HYPERCALL_INPUT_REP_START_INDEX_MASK,
-                                   HV_HYPERCALL_INPUT_REP_START_INDEX_SHIFT);
+    uint32_t variable, count, start;
 
+    run->call.variable_qwords = 0;
+    run->call.reps = 0;
+    run->list_offset = row->header;
+    if (!(run->control >> HV_HYPERCALL_INPUT_VARIABLE_HEADER_SIZE_SHIFT)) { /* the code alone */
+        return row->rep ? HV_STATUS_INVALID_HYPERCALL_INPUT : HV_STATUS_SUCCESS;
+    }
+    variable = control_field(run->control, HV_HYPERCALL_INPUT_V6_VARIABLE_HEADER_SIZE_MASK,
+                             HV_HYPERCALL_INPUT_V6_VARIABLE_HEADER_SIZE_SHIFT);
+    count = control_field(run->control, HV_HYPERCALL_INPUT_REP_COUNT_MASK,
+                          HV_HYPERCALL_INPUT_REP_COUNT_SHIFT);
+    start = control_field(run->control, HV_HYPERCALL_INPUT_REP_START_INDEX_MASK,
+                          HV_HYPERCALL_INPUT_REP_START_INDEX_SHIFT);
     if ((run->control & HV_HYPERCALL_INPUT_RSVD_Z_MASK) || !nested_fits(run) ||
         variable > row->variable_most || (row->rep ? start >= count : count | start)) {
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
@@ -321,6 +354,12 @@ static bool has_xmm_output(const struct run *run)
 /* TLFS 3.7.2, 3.8.1: output begins in the first 16-byte register that the input leaves free. */
 static uint16_t place_fast(struct run *run, uint32_t input, uint32_t output)
 {
+    run->memory.block[0] = run->parameter[0];
+    run->memory.block[1] = run->parameter[1];
+    run->call.header = run->memory.block;
+    if (input <= 16 && !output) {
+        return HV_STATUS_SUCCESS;
+    }
     run->output_offset = (input + 15) & ~15u;
     if ((input > 16 && !hvti_has(run->call.vp->partition, HVTLFS_FEATURE_XMM_INPUT)) ||
         (output && !has_xmm_output(run))) {
@@ -329,12 +368,7 @@ static uint16_t place_fast(struct run *run, uint32_t input, uint32_t output)
     if (input > HVTI_FAST_MAX || (output && output > HVTI_FAST_MAX - run->output_offset)) {
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
     }
-    run->memory.block[0] = run->parameter[0];
-    run->memory.block[1] = run->parameter[1];
-    if (input > 16 || output) {
-        memcpy(&run->memory.block[2], run->regs->xmm, sizeof(run->regs->xmm));
-    }
-    run->call.header = run->memory.block;
+    memcpy(&run->memory.block[2], run->regs->xmm, sizeof(run->regs->xmm));
     run->call.output = (uint8_t *)run->memory.block + run->output_offset;
     return HV_STATUS_SUCCESS;
 }
@@ -367,8 +401,13 @@ static uint16_t place_memory(struct run *run, uint32_t input, uint32_t output)
 static uint16_t place(struct run *run)
 {
     const struct hvtlfs_call_handler *row = run->shape;
-    uint32_t input = run->list_offset + run->call.reps * row->element_in;
-    uint32_t output = row->rep ? run->call.reps * row->element_out : row->output;
+    uint32_t input = run->list_offset;
+    uint32_t output = row->output;
+
+    if (row->rep) {
+        input += run->call.reps * row->element_in;
+        output = run->call.reps * row->element_out;
+    }
 
     return run->fast ? place_fast(run, input, output) : place_memory(run, input, output);
 }
@@ -400,6 +439,9 @@ static uint16_t run_simple(struct run *run)
     run->call.first = 0;
     run->call.count = 0;
     status = run->handler(&run->call);
+    if (!run->shape->output) {
+        return status;
+    }
     if (run->call.unwritable) {
         return intercept(run, run->parameter[1], HVTLFS_ACCESS_WRITE);
     }
@@ -543,10 +585,4 @@ bool hvti_call_vp_set(const struct hvti_call *call, const uint64_t *set, uint32_
     }
     hvtlfs_vp_set_intersect(targets, &partition->present);
     return true;
-}
-
-void hvti_call_vp_mask(const struct hvti_call *call, uint64_t mask, struct hvtlfs_vp_set *targets)
-{
-    hvtlfs_vp_set_from_mask(targets, mask);
-    hvtlfs_vp_set_intersect(targets, &call->vp->partition->present);
 }

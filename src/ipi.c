@@ -4,21 +4,19 @@
 
 #include "state.h"
 
-/* The first qword of both calls: vector, target VTL, three reserved bytes. */
+/* The first qword of both calls: vector, target VTL (0, named or not), three reserved bytes. */
 static bool vector_fits(uint64_t word)
 {
     uint32_t vector = (uint32_t)word;
 
     return vector >= HV_CLUSTER_IPI_VECTOR_FIRST && vector <= HV_CLUSTER_IPI_VECTOR_LAST &&
-           hvti_vtl_is_0((uint8_t)(word >> 32)) && !(word >> 40);
+           !(word >> 32 & ~UINT64_C(0x10));
 }
 
 static uint16_t send(const struct hvti_call *call, const struct hvtlfs_vp_set *targets)
 {
-    if (!hvtlfs_vp_set_is_empty(targets)) {
-        hvti_host_send_ipi(&call->vp->partition->host, call->vp->index, (uint32_t)call->header[0],
-                           targets);
-    }
+    hvti_host_send_ipi(&call->vp->partition->host, call->vp->index, (uint32_t)call->header[0],
+                       targets);
     return HV_STATUS_SUCCESS;
 }
 

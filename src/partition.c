@@ -420,6 +420,7 @@ static void init_partition(struct hvtlfs_partition *partition, uint8_t *memory,
     init_vps(partition, config);
     hvti_tlb_init(partition);
     hvti_msr_rows(partition->features, partition->msr_rows);
+    hvti_call_rows(partition->call_rows);
     hvti_clock_init(partition, config);
 }
 

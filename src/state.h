@@ -34,6 +34,9 @@
 #define HVTI_MSR_FIRST UINT32_C(0x40000000)
 #define HVTI_MSR_RANGE 0x200u
 
+/* Call codes below this are found without a search. */
+#define HVTI_CALL_CODES 0x140u
+
 #define HVTI_LEAVES 11u /* base + 0 to base + 10 */
 
 /* Who the guest says it is, and where it wants the hypercall page (TLFS 2.6, 3.13). */
@@ -71,6 +74,7 @@ struct hvtlfs_partition {
     uint8_t trap_code[16];
     uint32_t trap_size;
     uint8_t msr_rows[HVTI_MSR_RANGE]; /* row number + 1 of each MSR that the features give, else 0 */
+    uint8_t call_rows[HVTI_CALL_CODES]; /* row number + 1 of each code that has a name, else 0 */
     struct hvtlfs_vp *vps;
     uint32_t vp_count;
     uint16_t slot_of[HVTLFS_MAX_VPS]; /* VP index to position + 1, 0 = no such VP */
@@ -105,6 +109,14 @@ static inline struct hvtlfs_vp *hvti_vp_by_index(struct hvtlfs_partition *partit
     uint32_t slot = vp_index < HVTLFS_MAX_VPS ? partition->slot_of[vp_index] : 0;
 
     return slot ? &partition->vps[slot - 1] : NULL;
+}
+
+/* The present VPs of a ProcessorMask. The partition's memory began as zeros, so bank 0 is always valid. */
+static inline void hvti_call_vp_mask(const struct hvti_call *call, uint64_t mask,
+                                     struct hvtlfs_vp_set *targets)
+{
+    targets->banks = 1;
+    targets->bank[0] = mask & call->vp->partition->present.bank[0];
 }
 
 static inline void hvti_lock(struct hvtlfs_partition *partition)
@@ -153,6 +165,9 @@ static inline void hvti_store(uint64_t *shared, uint64_t value)
 #include "hypercalls.def"
 #undef CALL
 #undef ABSENT
+
+/* The number + 1 of the row of each code (hypercall.c). */
+void hvti_call_rows(uint8_t table[HVTI_CALL_CODES]);
 
 /* Whether the library implements the call (hypercall.c). */
 bool hvti_call_is_own(uint16_t code);

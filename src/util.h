@@ -24,12 +24,16 @@ static inline uint64_t page_of(uint64_t gpa)
     return gpa & ~PAGE_MASK;
 }
 
-/* In halves: on a 32-bit machine the 64-bit builtins become calls into libgcc. */
+/* In halves on a 32-bit machine, where the 64-bit builtin becomes a call into libgcc. */
 static inline uint32_t lowest_bit(uint64_t word)
 {
+#if UINTPTR_MAX > UINT32_MAX
+    return (uint32_t)__builtin_ctzll(word);
+#else
     uint32_t low = (uint32_t)word;
 
     return low ? (uint32_t)__builtin_ctz(low) : 32 + (uint32_t)__builtin_ctz((uint32_t)(word >> 32));
+#endif
 }
 
 static inline uint32_t count_bits(uint64_t word)

@@ -57,22 +57,13 @@ bool hvtlfs_vp_set_is_empty(const struct hvtlfs_vp_set *set)
     return true;
 }
 
-/* Bits set in a word. Spelt out: the builtin may become a call into the compiler's library. */
-static uint32_t bits_in(uint64_t word)
-{
-    word -= word >> 1 & UINT64_C(0x5555555555555555);
-    word = (word & UINT64_C(0x3333333333333333)) + (word >> 2 & UINT64_C(0x3333333333333333));
-    word = (word + (word >> 4)) & UINT64_C(0x0F0F0F0F0F0F0F0F);
-    return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
-}
-
 uint32_t hvtlfs_vp_set_count(const struct hvtlfs_vp_set *set)
 {
     uint32_t count = 0;
     uint64_t rest;
 
     for (rest = set->banks; rest; rest &= rest - 1) {
-        count += bits_in(set->bank[lowest_bit(rest)]);
+        count += count_bits(set->bank[lowest_bit(rest)]);
     }
     return count;
 }
@@ -145,7 +136,7 @@ enum hvtlfs_status hvtlfs_vp_set_parse(struct hvtlfs_vp_set *set, uint64_t forma
         }
         return HVTLFS_OK;
     }
-    if (format != HvGenericSetSparse4k || count != bits_in(valid) || (count && !contents)) {
+    if (format != HvGenericSetSparse4k || count != count_bits(valid) || (count && !contents)) {
         return HVTLFS_ERR_ARGUMENT;
     }
     set->banks = valid;

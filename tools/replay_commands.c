@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <hvtlfs/cpuid.h>
+#include <hvtlfs/flush.h>
 #include <hvtlfs/msr.h>
 #include <hvtlfs/tlfs.h>
 #include <hvtlfs/vapic.h>
@@ -583,6 +584,40 @@ static bool run_interrupts(struct replay *replay, size_t count, char **words)
     return true;
 }
 
+static void add_flush(struct replay *replay, const struct hvtlfs_flush_item *item)
+{
+    text_add(&replay->result, "%s", replay->result.length > 0 ? " ; " : "");
+    if (item->everything) {
+        text_add(&replay->result, "everything");
+        return;
+    }
+    if (item->all_address_spaces) {
+        text_add(&replay->result, "all-spaces");
+    } else {
+        text_add(&replay->result, "space=0x%" PRIx64, item->address_space);
+    }
+    text_add(&replay->result, " address=0x%" PRIx64 " pages=%" PRIu64 " size=0x%" PRIx64,
+             item->range.address, item->range.page_count, item->range.page_size);
+}
+
+static bool run_flushes(struct replay *replay, size_t count, char **words)
+{
+    struct hvtlfs_flush_item item;
+    struct hvtlfs_vp *vp;
+    uint32_t vp_index;
+    (void)count;
+    if (!replay_vp(replay, words[0], &vp, &vp_index)) {
+        return false;
+    }
+    while (hvtlfs_flush_take(vp, &item)) {
+        add_flush(replay, &item);
+    }
+    if (replay->result.length == 0) {
+        text_add(&replay->result, "none");
+    }
+    return true;
+}
+
 /* How the host does its work is not what the guest asked for; 'events all' shows it too. */
 static bool is_plumbing(enum model_event_kind kind)
 {
@@ -744,6 +779,7 @@ static const struct replay_command commands[] = {
     {"tsc", "+N|=N", 1, 1, false, run_tsc},
     {"sleep", "N", 1, 1, false, run_sleep},
     {"interrupts", "VP", 1, 1, false, run_interrupts},
+    {"flushes", "VP", 1, 1, false, run_flushes},
     {"inject", "VP VECTOR [edge|level]", 2, 3, false, run_inject},
     {"eoi", "VP", 1, 1, false, run_eoi},
     {"apic", "VP", 1, 1, false, run_apic},

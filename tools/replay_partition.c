@@ -13,6 +13,7 @@ struct settings {
     struct hvtlfs_config config;
     const char *profile;
     const char *features;
+    bool queue_flushes;
 };
 
 struct option {
@@ -144,6 +145,16 @@ static bool set_flush_mask_0(struct settings *settings, const char *value)
            set_policy(settings, all, HVTLFS_POLICY_FLUSH_MASK_0_IS_ALL);
 }
 
+static bool set_flushes(struct settings *settings, const char *value)
+{
+    return choice(value, "now", "queued", &settings->queue_flushes);
+}
+
+static bool set_reps(struct settings *settings, const char *value)
+{
+    return number32(value, &settings->config.hypercall_reps);
+}
+
 static bool set_trap_code(struct settings *settings, const char *digits)
 {
     size_t size;
@@ -187,6 +198,8 @@ static const struct option options[] = {
     {"max-lps", "a number", set_max_lps},
     {"locked-write", "fault or ignore", set_locked_write},
     {"flush-mask-0", "all or none", set_flush_mask_0},
+    {"flushes", "now or queued", set_flushes},
+    {"hypercall-reps", "a number", set_reps},
 };
 
 #define OPTIONS (sizeof(options) / sizeof(options[0]))
@@ -278,6 +291,9 @@ static bool create(struct replay *replay, struct settings *settings)
     }
     replay->vp_count = settings->config.vp_count;
     model_host_configure(replay->host, &settings->config);
+    if (settings->queue_flushes) {
+        model_host_queue_flushes(&settings->config.ops);
+    }
     if (model_host_partition(replay->host, &settings->config, &replay->partition, &error) !=
         HVTLFS_OK) {
         (void)hvtlfs_error_text(&error, sentence, sizeof(sentence));
