@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "apic.h"
 
+#include <hvtlfs/tlfs.h>
+
 #include "cpu.h"
 #include "vp.h"
 
@@ -13,6 +15,7 @@ enum {
     APIC_ICR_HIGH = 0x31,
     APIC_SOFTWARE_ENABLE = 0x100,
     APIC_SPURIOUS_VECTOR = 0xFF,
+    OPEN_TURNS = 20000,
 };
 
 #define APIC_PAGE UINT64_C(0xFEE00000)
@@ -61,9 +64,29 @@ uint32_t apic_id(void)
     return x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
 }
 
+static bool test_and_clear_bit_0(volatile uint32_t *word)
+{
+    bool was_set;
+
+    __asm__ volatile("lock btrl $0, %1" : "=@ccc"(was_set), "+m"(*word) : : "memory");
+    return was_set;
+}
+
 void apic_eoi(void)
 {
-    if (apic_present()) {
+    struct vp *vp = this_vp();
+
+    if (!apic_present()) {
+        return;
+    }
+    if (vp->assist != NULL && test_and_clear_bit_0(vp->assist)) {
+        vp->eois_saved++;
+        return;
+    }
+    vp->eois_written++;
+    if (vp->eoi_by_msr) {
+        wrmsr(HV_X64_MSR_EOI, 0);
+    } else {
         apic_write(APIC_EOI, 0);
     }
 }
@@ -76,4 +99,17 @@ void apic_send(uint32_t destination, uint8_t vector)
         apic_write(APIC_ICR_HIGH, destination << 24);
         apic_write(APIC_ICR, vector);
     }
+}
+
+uint32_t interrupts_take(unsigned vector)
+{
+    struct arrivals *arrivals = &this_vp()->arrivals[vector];
+    uint32_t before = arrivals->count;
+
+    interrupts_on();
+    for (unsigned i = 0; i < OPEN_TURNS && arrivals->count == before; i++) {
+        cpu_pause();
+    }
+    interrupts_off();
+    return arrivals->count - before;
 }

@@ -13,7 +13,14 @@ void apic_enter(void);
 
 bool apic_present(void);
 uint32_t apic_id(void);
+
+/* The end of an interrupt, in the way that this VP's struct says: through the assist page as TLFS
+ * 10.3.5 has it, by the synthetic MSR, or by the APIC's own register. */
 void apic_eoi(void);
+
+/* Let interrupts in until one of this vector has come, or for a good while. Returns how many of it came.
+ * Not every hypervisor looks at each instruction whether interrupts are open. */
+uint32_t interrupts_take(unsigned vector);
 
 /* A fixed, edge-triggered interrupt to the local APIC with this identifier. */
 void apic_send(uint32_t destination, uint8_t vector);

@@ -130,19 +130,34 @@ void vp_serve(void)
     }
 }
 
-bool vp_run(unsigned n, void (*function)(void *), void *argument)
+void vp_start(unsigned n, void (*function)(void *), void *argument)
 {
     struct vp *vp = vp_number(n);
 
-    if (vp == this_vp()) {
-        return guard_run(function, argument);
-    }
     vp->work_argument = argument;
     __atomic_store_n(&vp->work, function, __ATOMIC_RELEASE);
-    while (__atomic_load_n(&vp->work, __ATOMIC_ACQUIRE) != NULL) {
+}
+
+bool vp_finished(unsigned n)
+{
+    return __atomic_load_n(&vp_number(n)->work, __ATOMIC_ACQUIRE) == NULL;
+}
+
+bool vp_wait(unsigned n)
+{
+    while (!vp_finished(n)) {
         cpu_pause();
     }
-    return vp->work_returned;
+    return vp_number(n)->work_returned;
+}
+
+bool vp_run(unsigned n, void (*function)(void *), void *argument)
+{
+    if (vp_number(n) == this_vp()) {
+        return guard_run(function, argument);
+    }
+    vp_start(n, function, argument);
+    return vp_wait(n);
 }
 
 /* Nobody expected this one. */
@@ -180,6 +195,9 @@ void trap_entry(struct trap_frame *frame)
     if (frame->vector >= 32) {
         vp->arrivals[frame->vector].tsc = rdtsc();
         vp->arrivals[frame->vector].count++;
+        if (vp->on_interrupt != NULL) {
+            vp->on_interrupt(frame->vector);
+        }
         apic_eoi();
     } else if (vp->guard != 0) {
         trap_recover(vp, frame);

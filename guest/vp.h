@@ -56,6 +56,15 @@ struct vp {
     void *volatile work_argument;
     volatile bool work_returned;
     struct arrivals arrivals[256];
+
+    /* How this VP ends interrupts: by the APIC's own register, or as below; see apic_eoi(). */
+    volatile uint32_t *assist; /* the word with "no EOI required", or NULL */
+    volatile bool eoi_by_msr;  /* HV_X64_MSR_EOI */
+    volatile uint32_t eois_saved;
+    volatile uint32_t eois_written;
+
+    /* Called in the handler of an interrupt before its EOI, or NULL. */
+    void (*volatile on_interrupt)(uint64_t vector);
 };
 
 _Static_assert(offsetof(struct vp, guard) == VP_GUARD, "as the assembler has it");
@@ -87,6 +96,11 @@ void vp_serve(void) __attribute__((noreturn));
 /* Run a function inside a guard on VP n (any but the caller: waits; the caller: just runs).
  * Returns whether it returned; if not, vp_number(n)->fault says why. */
 bool vp_run(unsigned n, void (*function)(void *), void *argument);
+
+/* The same in two halves, for any VP but the caller. */
+void vp_start(unsigned n, void (*function)(void *), void *argument);
+bool vp_finished(unsigned n);
+bool vp_wait(unsigned n);
 
 /* guard_run() is in vectors.S: whether function(argument) returned; if not, this_vp()->fault. */
 bool guard_run(void (*function)(void *), void *argument);

@@ -174,6 +174,7 @@ static void fill(struct adapter *adapter, struct hvtlfs_config *config, bool cop
     }
     config->context = adapter;
     config->vp_count = adapter->vp_count;
+    config->policy |= HVTLFS_POLICY_NO_LAZY_EOI; /* the kernel lets interrupts in by itself */
     config->gpa_bits = cpuid_gpa_bits(adapter->kvm);
     config->tsc_hz = tsc_khz > 0 ? (uint64_t)tsc_khz * 1000 : 0;
     if (config->trap == HVTLFS_TRAP_CUSTOM) {

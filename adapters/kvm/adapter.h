@@ -132,6 +132,11 @@ bool memory_refuses(struct adapter *adapter, uint64_t gpa);
 bool memory_overlay_set(struct adapter *adapter, const struct hvtlfs_overlay *overlay);
 void memory_overlay_clear(struct adapter *adapter, const struct hvtlfs_overlay *overlay);
 
+/* apic.c: the kernel's APIC of the calling VP; wait for an interrupt to be pending in it. */
+void adapter_apic_write(struct adapter_vp *vp, enum hvtlfs_apic_register reg, uint64_t value);
+uint64_t adapter_apic_read(struct adapter_vp *vp, enum hvtlfs_apic_register reg);
+void adapter_idle(struct adapter_vp *vp);
+
 /* callbacks.c */
 struct hvtlfs_host_ops adapter_callbacks(void);
 

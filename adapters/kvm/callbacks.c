@@ -80,6 +80,41 @@ static void kick(void *context, uint32_t vp_index)
     gate_kick(&adapter->vps[vp_index]);
 }
 
+static void apic_write(void *context, uint32_t vp_index, enum hvtlfs_apic_register reg,
+                       uint64_t value)
+{
+    struct adapter *adapter = context;
+
+    adapter_apic_write(&adapter->vps[vp_index], reg, value);
+}
+
+static uint64_t apic_read(void *context, uint32_t vp_index, enum hvtlfs_apic_register reg)
+{
+    struct adapter *adapter = context;
+
+    return adapter_apic_read(&adapter->vps[vp_index], reg);
+}
+
+/* The processor time of the VP's thread: this is asked for on that thread only. */
+static uint64_t vp_runtime(void *context, uint32_t vp_index)
+{
+    struct timespec now;
+
+    (void)context;
+    (void)vp_index;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 10000000 + (uint64_t)now.tv_nsec / 100;
+}
+
+/* The report says so; the guest goes on. */
+static void crash(void *context, uint32_t vp_index, const struct hvtlfs_crash *told)
+{
+    struct adapter *adapter = context;
+
+    (void)told;
+    adapter->vps[vp_index].tally.crashes++;
+}
+
 static uint64_t host_time(void *context)
 {
     struct timespec now;
@@ -115,5 +150,9 @@ struct hvtlfs_host_ops adapter_callbacks(void)
         .kick = kick,
         .host_time = host_time,
         .spin_wait = spin_wait,
+        .apic_write = apic_write,
+        .apic_read = apic_read,
+        .vp_runtime = vp_runtime,
+        .crash = crash,
     };
 }

@@ -45,6 +45,10 @@ static enum adapter_result rdmsr(struct adapter_vp *vp)
     }
     vp->run->msr.data = value;
     msr_answer(vp, &vp->tally.msr_reads, result);
+    if (result == HVTLFS_MSR_IDLE) {
+        adapter_complete(vp);
+        adapter_idle(vp);
+    }
     return ADAPTER_DONE;
 }
 

@@ -49,7 +49,8 @@ static void boot_info_put(struct machine *machine)
     struct boot_info info = {
         .magic = BOOT_MAGIC,
         .size = sizeof info,
-        .flags = machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING,
+        .flags = BOOT_SURVIVES_CRASH |
+                 (machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING),
         .vp_count = machine->options->vps,
         .ram_bytes = MACHINE_RAM_BYTES,
         .hole_gpa = MACHINE_HOLE_GPA,

@@ -73,6 +73,16 @@ void apic_accept(struct apic *apic, uint32_t vector)
     }
 }
 
+int apic_in_service(const struct apic *apic)
+{
+    return highest(apic->in_service);
+}
+
+bool apic_pending(const struct apic *apic)
+{
+    return highest(apic->requested) != APIC_NO_VECTOR;
+}
+
 void apic_eoi(struct apic *apic)
 {
     int vector = highest(apic->in_service);

@@ -27,6 +27,10 @@ void apic_request(struct apic *apic, uint32_t vector, bool auto_eoi);
 int apic_next(const struct apic *apic);
 void apic_accept(struct apic *apic, uint32_t vector);
 
+/* The highest vector in service, or APIC_NO_VECTOR; whether any is requested. */
+int apic_in_service(const struct apic *apic);
+bool apic_pending(const struct apic *apic);
+
 /* The highest vector in service is done. */
 void apic_eoi(struct apic *apic);
 

@@ -2,6 +2,8 @@
 /* What the library asks of this machine. One thread runs everything, so there is no lock. */
 #include <string.h>
 
+#include <hvtlfs/stats.h>
+
 #include "machine.h"
 
 static bool gpa_read(void *context, uint64_t gpa, void *buffer, size_t size)
@@ -124,6 +126,59 @@ static void arm_deadline(void *context, uint32_t vp_index, uint64_t deadline)
     machine->vps[vp_index].deadline = deadline;
 }
 
+static bool gpa_compare_exchange(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
+                                 bool *done)
+{
+    uint8_t *at = memory_at(context, gpa);
+    uint32_t present;
+
+    if (at == NULL) {
+        return false;
+    }
+    memcpy(&present, at, sizeof present); /* nobody else runs meanwhile */
+    *done = present == *expected;
+    *expected = present;
+    if (*done) {
+        memcpy(at, &desired, sizeof desired);
+    }
+    return true;
+}
+
+static uint64_t vp_runtime(void *context, uint32_t vp_index)
+{
+    const struct machine *machine = context;
+
+    return machine->vps[vp_index].runtime / (MACHINE_TSC_HZ / 10000000);
+}
+
+static void system_reset(void *context, uint32_t vp_index)
+{
+    struct machine *machine = context;
+
+    (void)vp_index;
+    machine->trouble = "the guest reset the machine";
+}
+
+/* The report says so; the guest goes on. */
+static void crash(void *context, uint32_t vp_index, const struct hvtlfs_crash *told)
+{
+    struct machine *machine = context;
+
+    (void)told;
+    machine->vps[vp_index].tally.crashes++;
+}
+
+/* One counter, to have any: how often the VP has been given an interrupt. */
+static void stats_page(void *context, uint32_t vp_index, enum hvtlfs_overlay_kind kind, bool shown)
+{
+    struct machine *machine = context;
+    struct machine_vp *vp = &machine->vps[vp_index];
+
+    if (shown) {
+        (void)hvtlfs_stats_set(vp->vp, kind, 0, tally_sum(&vp->tally.interrupts));
+    }
+}
+
 /* The VP gives the rest of its turn to the others. */
 static void spin_wait(void *context, uint32_t vp_index, uint32_t spins)
 {
@@ -142,6 +197,7 @@ struct hvtlfs_host_ops machine_callbacks(void)
         .gpa_probe = gpa_probe,
         .overlay_set = overlay_set,
         .overlay_clear = overlay_clear,
+        .gpa_compare_exchange = gpa_compare_exchange,
         .request_interrupt = request_interrupt,
         .kick = kick,
         .apic_write = apic_write,
@@ -150,5 +206,9 @@ struct hvtlfs_host_ops machine_callbacks(void)
         .host_time = host_time,
         .arm_deadline = arm_deadline,
         .spin_wait = spin_wait,
+        .vp_runtime = vp_runtime,
+        .system_reset = system_reset,
+        .crash = crash,
+        .stats_page = stats_page,
     };
 }

@@ -90,7 +90,7 @@ static void after_msr(struct machine_vp *vp, enum hvtlfs_msr_result result)
         return;
     }
     register_skip(vp);
-    vp->halted = result == HVTLFS_MSR_IDLE;
+    vp->idle = result == HVTLFS_MSR_IDLE;
 }
 
 static void tally_msr(struct machine_vp *vp, struct tally_group *direction, uint32_t number,

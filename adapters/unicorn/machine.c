@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <hvtlfs/vapic.h>
+
 #include "boot.h"
 #include "image.h"
 
@@ -75,7 +77,8 @@ static void boot_info_put(struct machine *machine)
     struct boot_info info = {
         .magic = BOOT_MAGIC,
         .size = sizeof info,
-        .flags = machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING,
+        .flags = BOOT_SURVIVES_CRASH |
+                 (machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING),
         .vp_count = machine->vp_count,
         .ram_bytes = MACHINE_RAM_BYTES,
         .hole_gpa = MACHINE_HOLE_GPA,
@@ -165,6 +168,9 @@ static void let_in(struct machine_vp *vp)
         vp->kicked = false;
         hvtlfs_vp_poll(vp->vp);
     }
+    if (vp->apic.nmi || apic_next(&vp->apic) != APIC_NO_VECTOR) {
+        vp->idle = false;
+    }
     if (vp->apic.nmi) {
         vp->apic.nmi = false;
         event_interrupt(vp, 2);
@@ -177,15 +183,39 @@ static void let_in(struct machine_vp *vp)
     }
 }
 
+/* The guest may end what is in service without an exit, if nothing waits for that; every interrupt here
+ * is edge-triggered. Whether it did is asked for after the exit. */
+static void eoi_arm(struct machine_vp *vp)
+{
+    int vector = apic_in_service(&vp->apic);
+
+    if (vector != APIC_NO_VECTOR) {
+        (void)!hvtlfs_lazy_eoi_arm(vp->vp, (uint32_t)vector, HVTLFS_TRIGGER_EDGE,
+                                   apic_pending(&vp->apic));
+    }
+}
+
+static void eoi_collect(struct machine_vp *vp)
+{
+    if (hvtlfs_lazy_eoi_collect(vp->vp) != HVTLFS_NO_EOI) {
+        vp->tally.lazy_eois++;
+        apic_eoi(&vp->apic);
+    }
+}
+
 /* Run up to the next exit and handle it. */
 static void step(struct machine_vp *vp)
 {
+    uint64_t before = vp->machine->tsc;
     uc_err error;
 
     vp->exit = EXIT_SLICE;
     vp->code = NULL;
     event_turn_begins(vp);
+    eoi_arm(vp);
     error = uc_emu_start(vp->uc, register_get(vp, UC_X86_REG_RIP), 0, 0, 0);
+    eoi_collect(vp);
+    vp->runtime += vp->machine->tsc - before;
     if (error != UC_ERR_OK && vp->exit == EXIT_SLICE) {
         vp->machine->trouble = uc_strerror(error);
         return;
@@ -206,7 +236,7 @@ static bool turn(struct machine_vp *vp)
     vp->budget = TURN;
     while (vp->budget > 0 && !over(vp->machine)) {
         let_in(vp);
-        if (vp->halted || over(vp->machine)) {
+        if (vp->halted || vp->idle || over(vp->machine)) {
             break;
         }
         step(vp);

@@ -62,7 +62,9 @@ struct machine_vp {
     uint32_t exit_vector; /* with EXIT_EXCEPTION */
 
     uint32_t budget;   /* instructions left in this turn */
-    bool halted;       /* until an interrupt */
+    bool halted;       /* until an interrupt gets in */
+    bool idle;         /* until an interrupt is pending, whether it can get in or not (TLFS 7.5) */
+    uint64_t runtime;  /* TSC ticks in the guest */
     bool shadow;       /* STI was the last instruction */
     bool kicked;       /* the library has work for this VP */
     uint64_t deadline; /* the library's, or HVTLFS_TIME_NEVER */

@@ -98,6 +98,8 @@ void tally_add(struct tally *total, const struct tally *one)
 {
     total->cpuids += one->cpuids;
     total->refused_stores += one->refused_stores;
+    total->lazy_eois += one->lazy_eois;
+    total->crashes += one->crashes;
     group_add(&total->msr_reads, &one->msr_reads);
     group_add(&total->msr_writes, &one->msr_writes);
     group_add(&total->msr_refusals, &one->msr_refusals);
@@ -282,6 +284,8 @@ static void text(const struct run_result *result, const struct tap *tap)
         }
     }
     text_line("stores refused", result->tally->refused_stores);
+    text_line("interrupts ended without an exit", result->tally->lazy_eois);
+    text_line("crashes reported", result->tally->crashes);
     printf("# %u passed, %u failed, %u skipped\n", tap->passed, tap->failed, tap->skipped);
 }
 
@@ -327,7 +331,9 @@ static void json(const struct run_result *result, const struct tap *tap, bool pa
            passed ? "pass" : "fail");
     printf("\"tests\": {\"passed\": %u, \"failed\": %u, \"skipped\": %u}, ", tap->passed,
            tap->failed, tap->skipped);
-    printf("\"exits\": {\"refused_stores\": %" PRIu64, result->tally->refused_stores);
+    printf("\"exits\": {\"refused_stores\": %" PRIu64 ", \"lazy_eois\": %" PRIu64
+           ", \"crashes\": %" PRIu64,
+           result->tally->refused_stores, result->tally->lazy_eois, result->tally->crashes);
     if (result->cpuid_counted) {
         printf(", \"cpuid\": %" PRIu64, result->tally->cpuids);
     }

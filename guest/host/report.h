@@ -27,6 +27,8 @@ struct tally_group {
 struct tally {
     uint64_t cpuids;
     uint64_t refused_stores;         /* to an overlay the guest may not write */
+    uint64_t lazy_eois;              /* interrupts that the guest ended without an exit */
+    uint64_t crashes;                /* reported by the guest */
     struct tally_group msr_reads;    /* answered, by number of the MSR */
     struct tally_group msr_writes;   /* taken, by number of the MSR */
     struct tally_group msr_refusals; /* #GP, by number of the MSR */
