@@ -543,12 +543,7 @@ bool hvtlfs_cpuid(struct hvtlfs_vp *vp, uint32_t leaf, uint32_t subleaf,
 
 void hvtlfs_vp_poll(struct hvtlfs_vp *vp)
 {
-    bool timed = hvti_has(vp->partition, HVTLFS_FEATURE_UNHALTED_TIMER);
-
-    if (!timed) {
-        return;
-    }
-    hvti_deadline_begin(vp, hvti_reference_time(vp));
+    hvti_deadline_begin(vp);
     hvti_unhalted_poll(vp);
     hvti_deadline_end(vp);
 }
