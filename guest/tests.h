@@ -11,6 +11,8 @@ extern const struct topic topic_page;
 extern const struct topic topic_msr;
 extern const struct topic topic_hypercall;
 extern const struct topic topic_vps;
+extern const struct topic topic_synic;
+extern const struct topic topic_stimer;
 extern const struct topic topic_lock;
 
 #endif

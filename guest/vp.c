@@ -180,7 +180,9 @@ void trap_entry(struct trap_frame *frame)
     if (frame->vector >= 32) {
         vp->arrivals[frame->vector].tsc = rdtsc();
         vp->arrivals[frame->vector].count++;
-        apic_eoi();
+        if (!vp->arrivals[frame->vector].no_eoi) {
+            apic_eoi();
+        }
     } else if (vp->guard != 0) {
         trap_recover(vp, frame);
     } else {

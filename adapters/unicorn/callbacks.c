@@ -27,6 +27,20 @@ static bool gpa_write(void *context, uint64_t gpa, const void *buffer, size_t si
     return true;
 }
 
+static bool gpa_compare_exchange(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
+                                 bool *done)
+{
+    uint32_t *word = (uint32_t *)(void *)memory_at(context, gpa);
+
+    if (word == NULL) {
+        return false;
+    }
+    *done = __atomic_compare_exchange_n(word, expected, desired, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST);
+    memory_changed(context, gpa);
+    return true;
+}
+
 static enum hvtlfs_gpa_kind gpa_probe(void *context, uint64_t gpa)
 {
     (void)context;
@@ -140,6 +154,7 @@ struct hvtlfs_host_ops machine_callbacks(void)
         .gpa_read = gpa_read,
         .gpa_write = gpa_write,
         .gpa_probe = gpa_probe,
+        .gpa_compare_exchange = gpa_compare_exchange,
         .overlay_set = overlay_set,
         .overlay_clear = overlay_clear,
         .request_interrupt = request_interrupt,
