@@ -22,6 +22,11 @@
 #define BOOT_PORT_EXIT 0xF4u
 #define BOOT_MAX_VPS 64u
 
+/* Connections that a host may offer to the guest, for every VP and SINT: messages to that SINT, and
+ * all its event flags. */
+#define BOOT_MESSAGES 0x10000u /* + 16 * VP + SINT */
+#define BOOT_EVENTS 0x20000u   /* + 16 * VP + SINT */
+
 /* What the host can do; without a boot_info the guest takes a real machine for granted: all of it. */
 enum boot_flags {
     BOOT_REFUSES_WRITES = 1u << 0, /* Stores to a read-only overlay fault. */

@@ -13,6 +13,8 @@ extern const struct topic topic_hypercall;
 extern const struct topic topic_vps;
 extern const struct topic topic_vapic;
 extern const struct topic topic_requests;
+extern const struct topic topic_synic;
+extern const struct topic topic_stimer;
 extern const struct topic topic_lock;
 
 #endif

@@ -198,7 +198,9 @@ void trap_entry(struct trap_frame *frame)
         if (vp->on_interrupt != NULL) {
             vp->on_interrupt(frame->vector);
         }
-        apic_eoi();
+        if (!vp->arrivals[frame->vector].no_eoi) {
+            apic_eoi();
+        }
     } else if (vp->guard != 0) {
         trap_recover(vp, frame);
     } else {

@@ -43,6 +43,7 @@ struct tss {
 /* Arrivals of one vector on one VP. */
 struct arrivals {
     volatile uint32_t count;
+    volatile bool no_eoi;  /* the handler sends none: the vector is an auto-EOI one */
     volatile uint64_t tsc; /* of the last one */
 };
 

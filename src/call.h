@@ -56,11 +56,4 @@ static inline bool hvti_vtl_is_0(uint8_t input_vtl)
 bool hvti_call_vp_set(const struct hvti_call *call, const uint64_t *set, uint32_t banks,
                       struct hvtlfs_vp_set *targets);
 
-/* ---- Connections (TLFS 11.11), owned by the SynIC ---- */
-
-/* Parameters that do not depend on the connection have been checked. */
-uint16_t hvti_post_message(struct hvtlfs_vp *vp, uint32_t connection_id, uint32_t type,
-                           const void *payload, size_t size);
-uint16_t hvti_signal_event(struct hvtlfs_vp *vp, uint32_t connection_id, uint16_t flag);
-
 #endif

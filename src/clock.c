@@ -329,6 +329,7 @@ enum hvtlfs_status hvtlfs_thaw(struct hvtlfs_partition *partition, uint64_t paus
     hvti_unlock(partition);
     if (!status) {
         hvti_reenlighten_do(partition, &work);
+        hvti_stimers_time_changed(partition);
     }
     return status;
 }

@@ -37,17 +37,3 @@ uint16_t hvti_call_signal_event(struct hvti_call *call)
     }
     return hvti_signal_event(call->vp, connection_id, (uint16_t)(call->header[0] >> 32));
 }
-
-/* No connection table yet, so no ID names a connection. */
-uint16_t hvti_post_message(struct hvtlfs_vp *vp, uint32_t connection_id, uint32_t type,
-                           const void *payload, size_t size)
-{
-    (void)vp, (void)connection_id, (void)type, (void)payload, (void)size;
-    return HV_STATUS_INVALID_CONNECTION_ID;
-}
-
-uint16_t hvti_signal_event(struct hvtlfs_vp *vp, uint32_t connection_id, uint16_t flag)
-{
-    (void)vp, (void)connection_id, (void)flag;
-    return HV_STATUS_INVALID_CONNECTION_ID;
-}

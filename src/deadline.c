@@ -56,18 +56,18 @@ void hvti_deadline_set(struct hvtlfs_vp *vp, enum hvti_deadline which, uint64_t 
     }
 }
 
-void hvti_deadline_begin(struct hvtlfs_vp *vp, uint64_t now)
+void hvti_deadline_begin(struct hvtlfs_vp *vp)
 {
-    struct hvti_deadlines *deadlines = &vp->deadlines;
-
-    deadlines->polling = true;
-    if (deadlines->armed <= now) {
-        deadlines->armed = HVTLFS_TIME_NEVER;
-    }
+    vp->deadlines.polling = true;
 }
 
 void hvti_deadline_end(struct hvtlfs_vp *vp)
 {
-    vp->deadlines.polling = false;
-    arm(vp);
+    struct hvti_deadlines *deadlines = &vp->deadlines;
+
+    deadlines->polling = false;
+    if (deadlines->armed != HVTLFS_TIME_NEVER || earliest(deadlines) != HVTLFS_TIME_NEVER) {
+        deadlines->armed = earliest(deadlines);
+        hvti_host_arm_deadline(&vp->partition->host, vp->index, deadlines->armed);
+    }
 }

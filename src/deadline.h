@@ -38,9 +38,12 @@ void hvti_deadline_reset(struct hvtlfs_vp *vp);
  * one-shot: whoever is polled sets the next one, or the same again if its time has not come. */
 void hvti_deadline_set(struct hvtlfs_vp *vp, enum hvti_deadline which, uint64_t time);
 
-/* The frame of hvtlfs_vp_poll(): devices are polled between these two. `now` is reference time. A
- * deadline that `now` has reached is spent, so the host is asked again even for the same one. */
-void hvti_deadline_begin(struct hvtlfs_vp *vp, uint64_t now);
+/*
+ * The frame of hvtlfs_vp_poll(): devices are polled between these two. The host may have come for its
+ * deadline, even a little early by another clock than ours, and hold it for done. So at the end it is
+ * asked again for what is wanted, or told that nothing is.
+ */
+void hvti_deadline_begin(struct hvtlfs_vp *vp);
 void hvti_deadline_end(struct hvtlfs_vp *vp);
 
 #endif

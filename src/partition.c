@@ -4,7 +4,7 @@
  * points that need nothing but the assembled whole.
  *
  * The memory: struct hvtlfs_partition | overlay pages (page-aligned) | their places | the VPs |
- * their flush queues.
+ * their flush queues | message buffers | connections.
  */
 #include <hvtlfs/partition.h>
 
@@ -29,6 +29,10 @@ struct plan {
     size_t places_offset;
     size_t vps_offset;
     size_t flush_queues_offset; /* 0: none */
+    uint32_t messages;           /* buffers */
+    size_t messages_offset;
+    uint32_t connections;
+    size_t connections_offset;
     size_t size;
 };
 
@@ -51,6 +55,7 @@ void hvtlfs_config_init(struct hvtlfs_config *config)
     config->gpa_bits = 40;
     config->hypercall_reps = 64;
     config->hypercall_time = 500;
+    config->connection_count = 16;
 }
 
 /* ---- Checks: each returns HVTLFS_OK or says what is wrong ---- */
@@ -80,6 +85,20 @@ static enum hvtlfs_status check_identity(const struct hvtlfs_config *config,
     }
     if (config->gpa_bits < 32 || config->gpa_bits > 52) {
         return wrong(error, HVTLFS_ERR_GPA_BITS, "gpa_bits", config->gpa_bits, 52);
+    }
+    return HVTLFS_OK;
+}
+
+static enum hvtlfs_status check_bounds(const struct hvtlfs_config *config,
+                                       struct hvtlfs_error *error)
+{
+    if (config->connection_count > HVTLFS_MAX_CONNECTIONS) {
+        return wrong(error, HVTLFS_ERR_ARGUMENT, "connection_count", config->connection_count,
+                     HVTLFS_MAX_CONNECTIONS);
+    }
+    if (config->message_buffers > HVTLFS_MAX_MESSAGE_BUFFERS) {
+        return wrong(error, HVTLFS_ERR_ARGUMENT, "message_buffers", config->message_buffers,
+                     HVTLFS_MAX_MESSAGE_BUFFERS);
     }
     return HVTLFS_OK;
 }
@@ -220,6 +239,9 @@ static enum hvtlfs_status check_config(struct plan *plan, struct hvtlfs_error *e
     if (!status) {
         status = check_host_calls(config, error);
     }
+    if (!status) {
+        status = check_bounds(config, error);
+    }
     return status ? status : hvtlfs_features_check(&config->features, error);
 }
 
@@ -286,6 +308,12 @@ static void plan_layout(struct plan *plan)
         plan->size = plan->flush_queues_offset +
                      plan->config.vp_count * sizeof(struct hvti_flush_queue);
     }
+    plan->messages_offset = round_up(plan->size, 64);
+    plan->messages = hvti_message_count(&plan->config, plan->features);
+    plan->connections_offset =
+        round_up(plan->messages_offset + hvti_messages_size(plan->messages), 64);
+    plan->connections = hvti_connection_count(&plan->config, plan->features);
+    plan->size = plan->connections_offset + plan->connections * sizeof(struct hvti_connection);
 }
 
 static enum hvtlfs_status make_plan(struct plan *plan, const struct hvtlfs_config *config,
@@ -368,6 +396,7 @@ static void init_vps(struct hvtlfs_partition *partition, const struct hvtlfs_con
         vp->apic_id = config->vps ? config->vps[slot].apic_id : slot;
         hvti_deadline_init(vp);
         hvti_vapic_init(vp);
+        hvti_synic_init(vp);
         partition->slot_of[vp->index] = (uint16_t)(slot + 1);
         hvtlfs_vp_set_add(&partition->present, vp->index);
         hvti_apic_ids_add(partition, slot);
@@ -388,6 +417,15 @@ static void init_overlays(struct hvtlfs_partition *partition, uint8_t *memory,
     for (slot = 0; slot < overlays->slot_count; slot++) {
         overlays->gpa[slot] = HVTI_NOWHERE;
     }
+}
+
+static void init_messages(struct hvtlfs_partition *partition, uint8_t *memory,
+                          const struct plan *plan)
+{
+    hvti_messages_init(&partition->messages, memory + plan->messages_offset, plan->messages);
+    partition->connections.rows =
+        (struct hvti_connection *)(void *)(memory + plan->connections_offset);
+    partition->connections.count = plan->connections;
 }
 
 static void init_partition(struct hvtlfs_partition *partition, uint8_t *memory,
@@ -416,6 +454,7 @@ static void init_partition(struct hvtlfs_partition *partition, uint8_t *memory,
             (struct hvti_flush_queue *)(void *)(memory + plan->flush_queues_offset);
     }
     init_overlays(partition, memory, plan);
+    init_messages(partition, memory, plan);
     init_cpuid(partition, config);
     init_vps(partition, config);
     hvti_tlb_init(partition);
@@ -462,6 +501,8 @@ void hvtlfs_vp_reset(struct hvtlfs_vp *vp)
     hvti_stats_reset(vp);
     hvti_unhalted_reset(vp);
     hvti_vapic_reset(vp);
+    hvti_stimers_reset(vp);
+    hvti_synic_reset(vp);
     hvti_deadline_reset(vp);
     hvti_tlb_reset(vp);
 }
@@ -544,12 +585,9 @@ bool hvtlfs_cpuid(struct hvtlfs_vp *vp, uint32_t leaf, uint32_t subleaf,
 
 void hvtlfs_vp_poll(struct hvtlfs_vp *vp)
 {
-    bool timed = hvti_has(vp->partition, HVTLFS_FEATURE_UNHALTED_TIMER);
-
-    if (!timed) {
-        return;
-    }
-    hvti_deadline_begin(vp, hvti_reference_time(vp));
+    hvti_deadline_begin(vp);
+    hvti_synic_poll(vp);
+    hvti_stimers_poll(vp);
     hvti_unhalted_poll(vp);
     hvti_deadline_end(vp);
 }

@@ -24,6 +24,8 @@
 #include "requests.h"
 #include "spinwait.h"
 #include "stats.h"
+#include "stimer.h"
+#include "synic.h"
 #include "tlb.h"
 #include "tscpage.h"
 #include "unhalted.h"
@@ -55,6 +57,8 @@ struct hvtlfs_vp {
     struct hvti_deadlines deadlines;
     struct hvti_requests requests;
     struct hvti_stats stats;
+    struct hvti_stimer stimer[HV_SYNIC_STIMER_COUNT];
+    struct hvti_synic synic;
     struct hvti_unhalted unhalted;
     struct hvti_vapic vapic;
 };
@@ -84,6 +88,10 @@ struct hvtlfs_partition {
     uint32_t call_time;           /* and in 100 ns */
     const struct hvtlfs_call_handler *host_calls;
     uint32_t host_call_count;
+
+    /* Written by all, without the lock */
+    struct hvti_messages messages;
+    struct hvti_connections connections;
 
     /* Behind the lock */
     struct hvti_overlays overlays;

@@ -209,6 +209,7 @@ uint32_t hvtlfs_lazy_eoi_collect(struct hvtlfs_vp *vp)
 static void end_of_interrupt(struct hvtlfs_vp *vp, uint32_t value)
 {
     hvti_host_apic_write(&vp->partition->host, vp->index, HVTLFS_APIC_EOI, value);
+    hvti_synic_poll(vp); /* TLFS 11.2: an EOI retries messages, also where the APIC does not tell */
 }
 
 /* Before the guest's own next step at the APIC or the page: what it ended by the bit comes first. */

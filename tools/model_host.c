@@ -74,6 +74,7 @@ struct model_host {
     pthread_mutex_t partition_lock; /* behind the callbacks, with MODEL_LOCK_MUTEX */
     bool partition_locked;          /* the same with MODEL_LOCK_CHECKED */
     pthread_mutex_t own_lock;       /* of all of the above, with MODEL_LOCK_MUTEX */
+    uint16_t connection_status; /* what posts and signals of the guest are answered with */
 };
 
 /* ---- Ground ---- */
@@ -816,6 +817,41 @@ static uint64_t on_vp_runtime(void *context, uint32_t vp_index)
 }
 
 /* ---- Callbacks: guest requests ---- */
+
+uint16_t model_host_post(void *context, uint32_t vp_index, uint32_t connection_id,
+                         const struct hvtlfs_message *message)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    struct model_event *event = log_event(host, MODEL_EVENT_POST, vp_index);
+    event->values[0] = connection_id;
+    event->values[1] = message->type;
+    event->values[2] = message->size;
+    uint16_t status = host->connection_status;
+    leave(host);
+    return status;
+}
+
+uint16_t model_host_signal(void *context, uint32_t vp_index, uint32_t connection_id, uint32_t flag)
+{
+    struct model_host *host = context;
+    enter(host);
+    expect_unlocked(host);
+    struct model_event *event = log_event(host, MODEL_EVENT_SIGNAL, vp_index);
+    event->values[0] = connection_id;
+    event->values[1] = flag;
+    uint16_t status = host->connection_status;
+    leave(host);
+    return status;
+}
+
+void model_host_set_connection_status(struct model_host *host, uint16_t status)
+{
+    enter(host);
+    host->connection_status = status;
+    leave(host);
+}
 
 static void on_spin_wait(void *context, uint32_t vp_index, uint32_t spins)
 {

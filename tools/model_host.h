@@ -34,6 +34,7 @@
 
 #include <hvtlfs/host.h>
 #include <hvtlfs/partition.h>
+#include <hvtlfs/synic.h>
 
 #include "model_apic.h"
 
@@ -169,6 +170,8 @@ enum model_event_kind {
     MODEL_EVENT_FLUSH,         /* space, all-spaces, non-global, ranges, vps, mask (of VPs 0 to 63) */
     MODEL_EVENT_DEADLINE,      /* at */
     MODEL_EVENT_TSC_EMULATION, /* in-force */
+    MODEL_EVENT_POST,          /* connection, type, size */
+    MODEL_EVENT_SIGNAL,        /* connection, flag */
     MODEL_EVENT_SPIN_WAIT,     /* spins */
     MODEL_EVENT_RESET,
     MODEL_EVENT_CRASH,         /* p0 to p4, control; note is the message */
@@ -226,6 +229,13 @@ struct hvtlfs_register model_host_register(struct model_host *host, uint32_t vp_
 /* How many ranges of zeroed memory are reported: range n is n + 1 pages from page 16 n on; default
    1. */
 void model_host_set_zeroed_ranges(struct model_host *host, uint32_t count);
+/* ---- Connections: handlers for struct hvtlfs_connection, with the host as context ---- */
+
+/* They write down what the guest posts and signals, and answer with the status set last (0). */
+uint16_t model_host_post(void *context, uint32_t vp_index, uint32_t connection_id,
+                         const struct hvtlfs_message *message);
+uint16_t model_host_signal(void *context, uint32_t vp_index, uint32_t connection_id, uint32_t flag);
+void model_host_set_connection_status(struct model_host *host, uint16_t status);
 
 /* ---- Failure injection ---- */
 

@@ -57,6 +57,12 @@ const struct replay_command *replay_command_row(size_t i);
 /* The partition line. */
 bool replay_partition(struct replay *replay, size_t count, char **words);
 
+/* SynIC and timers. */
+replay_function replay_post;
+replay_function replay_signal;
+replay_function replay_connection;
+replay_function replay_deadline;
+
 /* Say what was expected; returns false. */
 __attribute__((format(printf, 2, 3))) bool replay_expected(struct replay *replay,
                                                            const char *format, ...);

@@ -784,6 +784,10 @@ static const struct replay_command commands[] = {
     {"eoi", "VP", 1, 1, false, run_eoi},
     {"apic", "VP", 1, 1, false, run_apic},
     {"events", "[all]", 0, 1, false, run_events},
+    {"post", "VP SINT TYPE [HEX]", 3, 4, false, replay_post},
+    {"signal", "VP SINT FLAG", 3, 3, false, replay_signal},
+    {"connection", "ID KIND ...", 2, 6, false, replay_connection},
+    {"deadline", "VP", 1, 1, false, replay_deadline},
     {"reset", "[VP]", 0, 1, false, run_reset},
 };
 

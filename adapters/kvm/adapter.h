@@ -60,6 +60,8 @@ struct adapter_vp {
     pthread_t thread;
     bool in_guest;      /* guarded by the adapter's gate */
     atomic_bool kicked; /* the library has work for this VP */
+    timer_t timer;      /* kicks at the deadline; made on the VP's thread */
+    bool has_timer;
 };
 
 struct adapter {
@@ -106,6 +108,9 @@ void adapter_complete(struct adapter_vp *vp);
 void gate_close(struct adapter *adapter);
 void gate_open(struct adapter *adapter);
 void gate_kick(struct adapter_vp *vp);
+
+/* Kick after so many units of 100 ns; HVTLFS_TIME_NEVER: do not. On the VP's thread. */
+void gate_deadline(struct adapter_vp *vp, uint64_t time);
 
 /* The signal that brings a thread out of KVM_RUN; once in a program. */
 void gate_install(void);

@@ -4,6 +4,8 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
+#include <hvtlfs/time.h>
+
 #include "adapter.h"
 
 #define MSI_ADDRESS UINT64_C(0xFEE00000)
@@ -27,6 +29,19 @@ static bool gpa_write(void *context, uint64_t gpa, const void *buffer, size_t si
         return false;
     }
     memcpy(to, buffer, size);
+    return true;
+}
+
+static bool gpa_compare_exchange(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
+                                 bool *done)
+{
+    uint32_t *word = (uint32_t *)(void *)memory_at(context, gpa);
+
+    if (word == NULL) {
+        return false;
+    }
+    *done = __atomic_compare_exchange_n(word, expected, desired, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST);
     return true;
 }
 
@@ -124,6 +139,21 @@ static uint64_t host_time(void *context)
     return (uint64_t)now.tv_sec * 10000000 + (uint64_t)now.tv_nsec / 100;
 }
 
+/* Reference time runs with host_time, from another start. */
+static void arm_deadline(void *context, uint32_t vp_index, uint64_t deadline)
+{
+    struct adapter *adapter = context;
+    struct adapter_vp *vp = &adapter->vps[vp_index];
+    uint64_t now;
+
+    if (deadline == HVTLFS_TIME_NEVER) {
+        gate_deadline(vp, HVTLFS_TIME_NEVER);
+        return;
+    }
+    now = hvtlfs_reference_time(vp->vp);
+    gate_deadline(vp, deadline > now ? deadline - now : 0);
+}
+
 /* Give the processor to whoever else wants it: perhaps the VP that holds the lock. */
 static void spin_wait(void *context, uint32_t vp_index, uint32_t spins)
 {
@@ -142,6 +172,7 @@ struct hvtlfs_host_ops adapter_callbacks(void)
         .gpa_read = gpa_read,
         .gpa_write = gpa_write,
         .gpa_probe = gpa_probe,
+        .gpa_compare_exchange = gpa_compare_exchange,
         .overlay_set = overlay_set,
         .overlay_clear = overlay_clear,
         .lock = lock,
@@ -149,6 +180,7 @@ struct hvtlfs_host_ops adapter_callbacks(void)
         .request_interrupt = request_interrupt,
         .kick = kick,
         .host_time = host_time,
+        .arm_deadline = arm_deadline,
         .spin_wait = spin_wait,
         .apic_write = apic_write,
         .apic_read = apic_read,

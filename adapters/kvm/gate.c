@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "adapter.h"
 
@@ -15,7 +16,13 @@ enum { KICK_SIGNAL_OFFSET = 4 };
 /* Between kicks: a guest that is emulated slowly must get somewhere. */
 #define KICK_INTERVAL_NS 2000000L
 
+/* An older <signal.h> has no name for it. */
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
 static _Thread_local struct kvm_run *running;
+static _Thread_local struct adapter_vp *self;
 
 /* A signal between the last look around and KVM_RUN must not be lost, so it leaves a mark in what the
  * kernel looks at first. */
@@ -24,6 +31,7 @@ static void on_kick(int signal)
     (void)signal;
     if (running != NULL) {
         running->immediate_exit = 1;
+        atomic_store(&self->kicked, true); /* perhaps it was the deadline */
     }
 }
 
@@ -37,8 +45,31 @@ void gate_install(void)
 
 void gate_thread_begins(struct adapter_vp *vp)
 {
+    struct sigevent event = {
+        .sigev_notify = SIGEV_THREAD_ID,
+        .sigev_signo = SIGRTMIN + KICK_SIGNAL_OFFSET,
+    };
+
+    event.sigev_notify_thread_id = gettid();
+    self = vp;
     running = vp->run;
     vp->thread = pthread_self();
+    vp->has_timer = timer_create(CLOCK_MONOTONIC, &event, &vp->timer) == 0;
+}
+
+void gate_deadline(struct adapter_vp *vp, uint64_t time)
+{
+    struct itimerspec when = {0};
+
+    if (!vp->has_timer) {
+        return;
+    }
+    if (time != HVTLFS_TIME_NEVER) {
+        /* At least 1 ns: 0 would disarm it. */
+        when.it_value.tv_sec = (time_t)(time / 10000000);
+        when.it_value.tv_nsec = (long)(time % 10000000 * 100) + (time < 10000000);
+    }
+    (void)timer_settime(vp->timer, 0, &when, NULL);
 }
 
 /* With the gate's mutex held. */

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "boot.h"
+#include "connections.h"
 #include "image.h"
 
 enum {
@@ -114,12 +115,17 @@ static const char *vps_start(struct machine *machine, uint64_t entry)
 static const char *partition_init(struct machine *machine)
 {
     struct hvtlfs_config config;
+    const char *wrong;
 
     hvtlfs_config_init(&config);
     config.features = machine->options->list.features;
+    config.vp_count = machine->adapter.vp_count;
+    connections_configure(&config);
     config.spin_count = machine->options->list.spin_count;
     config.trap = machine->options->trap;
-    return adapter_partition(&machine->adapter, &config, machine->options->copy_overlays);
+    wrong = adapter_partition(&machine->adapter, &config, machine->options->copy_overlays);
+    return wrong != NULL ? wrong
+                         : connections_add(machine->adapter.partition, machine->adapter.vp_count);
 }
 
 static const char *ram_init(struct machine *machine, uint64_t *entry)

@@ -29,6 +29,20 @@ static bool gpa_write(void *context, uint64_t gpa, const void *buffer, size_t si
     return true;
 }
 
+static bool gpa_compare_exchange(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
+                                 bool *done)
+{
+    uint32_t *word = (uint32_t *)(void *)memory_at(context, gpa);
+
+    if (word == NULL) {
+        return false;
+    }
+    *done = __atomic_compare_exchange_n(word, expected, desired, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST);
+    memory_changed(context, gpa);
+    return true;
+}
+
 static enum hvtlfs_gpa_kind gpa_probe(void *context, uint64_t gpa)
 {
     (void)context;
@@ -126,24 +140,6 @@ static void arm_deadline(void *context, uint32_t vp_index, uint64_t deadline)
     machine->vps[vp_index].deadline = deadline;
 }
 
-static bool gpa_compare_exchange(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
-                                 bool *done)
-{
-    uint8_t *at = memory_at(context, gpa);
-    uint32_t present;
-
-    if (at == NULL) {
-        return false;
-    }
-    memcpy(&present, at, sizeof present); /* nobody else runs meanwhile */
-    *done = present == *expected;
-    *expected = present;
-    if (*done) {
-        memcpy(at, &desired, sizeof desired);
-    }
-    return true;
-}
-
 static uint64_t vp_runtime(void *context, uint32_t vp_index)
 {
     const struct machine *machine = context;
@@ -195,9 +191,9 @@ struct hvtlfs_host_ops machine_callbacks(void)
         .gpa_read = gpa_read,
         .gpa_write = gpa_write,
         .gpa_probe = gpa_probe,
+        .gpa_compare_exchange = gpa_compare_exchange,
         .overlay_set = overlay_set,
         .overlay_clear = overlay_clear,
-        .gpa_compare_exchange = gpa_compare_exchange,
         .request_interrupt = request_interrupt,
         .kick = kick,
         .apic_write = apic_write,

@@ -9,6 +9,7 @@
 #include <hvtlfs/vapic.h>
 
 #include "boot.h"
+#include "connections.h"
 #include "image.h"
 
 enum {
@@ -41,6 +42,7 @@ static struct hvtlfs_config configuration(struct machine *machine)
     config.context = machine;
     config.vp_count = machine->vp_count;
     config.features = machine->options->list.features;
+    connections_configure(&config);
     config.spin_count = machine->options->list.spin_count;
     config.gpa_bits = MACHINE_GPA_BITS;
     config.trap = machine->options->trap;
@@ -69,7 +71,7 @@ static const char *partition_init(struct machine *machine)
         free(memory);
         return sentence(&error);
     }
-    return NULL;
+    return connections_add(machine->partition, machine->vp_count);
 }
 
 static void boot_info_put(struct machine *machine)

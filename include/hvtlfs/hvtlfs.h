@@ -46,6 +46,7 @@
 #include <hvtlfs/msr.h>
 #include <hvtlfs/spinwait.h>
 #include <hvtlfs/stats.h>
+#include <hvtlfs/synic.h>
 #include <hvtlfs/time.h>
 #include <hvtlfs/vapic.h>
 

@@ -30,6 +30,10 @@ HVTLFS_BEGIN_DECLS
 /** The most VPs a partition can have, and one more than the highest VP index (HV_VP_SET, TLFS 7.8.7.3). */
 #define HVTLFS_MAX_VPS 4096u
 
+/** The most connections and message buffers a partition can have. */
+#define HVTLFS_MAX_CONNECTIONS 4096u
+#define HVTLFS_MAX_MESSAGE_BUFFERS 262144u
+
 /** Alignment in bytes of the memory given to hvtlfs_partition_init(). */
 #define HVTLFS_PARTITION_ALIGNMENT 4096u
 
@@ -95,6 +99,13 @@ struct hvtlfs_config {
     const struct hvtlfs_call_handler *calls; /**< The host's own hypercalls; must stay valid and
                                                   unchanged as long as the partition. */
     uint32_t call_count; /**< Entries at @ref calls, at most #HVTLFS_MAX_HOST_CALLS. */
+
+    uint32_t connection_count; /**< Connections that can be registered at a time; at most
+                                    #HVTLFS_MAX_CONNECTIONS; default 16. See hvtlfs_connection_add(). */
+    uint32_t message_buffers;  /**< Messages that can wait in the partition with [synic], 264 bytes each;
+                                    at most #HVTLFS_MAX_MESSAGE_BUFFERS; 16 of them for each connection
+                                    that leads to a SINT. 0 = enough for 16 for each of up to 16 VPs, 8
+                                    for each further one, and four such connections. */
 };
 
 /**
