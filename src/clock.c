@@ -6,7 +6,7 @@
  * makes it even; a reader that met a change discards what it computed and reads again behind the
  * lock. So no reading that is kept was sampled after the change began: what the clock stops at is not
  * below anything it has told. That needs the store of the odd value to be visible before the change
- * samples, and the reader's sample to be taken before it looks again: hence SEQ_CST for these.
+ * samples: hence the full fence.
  */
 #include "clock.h"
 
@@ -119,7 +119,8 @@ static void set32(uint32_t *word, uint32_t value)
 
 static void begin_change(struct hvti_clock *clock)
 {
-    __atomic_store_n(&clock->changes, clock->changes + 1, __ATOMIC_SEQ_CST);
+    set32(&clock->changes, clock->changes + 1);
+    __sync_synchronize();
 }
 
 static void end_change(struct hvti_clock *clock)

@@ -115,16 +115,14 @@ enum hvtlfs_tsc_page_state hvtlfs_tsc_page_query(struct hvtlfs_partition *partit
 
 /* ---- The content ---- */
 
-/*
- * SEQ_CST for the sequence: 0 must be visible before the caller samples the TSC. Release for the body:
- * whoever sees it sees the 0 before it, or what came later.
- */
+/* After this, whatever anyone does was preceded by the store: what follows may sample the TSC. */
 static bool write_sequence(struct hvtlfs_partition *partition, uint32_t sequence)
 {
     struct hv_reference_tsc_page *page = hvti_overlay_mapped(partition, page_slot(partition));
 
     if (page) {
-        __atomic_store_n(&page->tsc_sequence, sequence, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&page->tsc_sequence, sequence, __ATOMIC_RELEASE);
+        __sync_synchronize();
         return true;
     }
     return hvti_overlay_write(partition, page_slot(partition), OFFSET_OF(tsc_sequence), &sequence,

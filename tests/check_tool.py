@@ -206,6 +206,26 @@ def check_page():
            "did you mean 'vmcall'", where="err")
 
 
+# ---- reftime: the numbers are checked by check_reftime.py ----
+
+def check_reftime():
+    expect("reftime", ["reftime", "--tsc-hz", "1000000000", "2000000000"], 0,
+           "0x028f5c28f5c28f5c", "19999999", "20000000", where="out")
+    expect("reftime below 10 MHz", ["reftime", "--tsc-hz", "10000000", "7"], 1, "rate-low", "7")
+    expect("reftime without a rate known", ["reftime", "--tsc-hz", "0"], 1, "rate-unknown")
+    expect("reftime with a negative offset",
+           ["reftime", "--tsc-hz", "1000000000", "--offset", "-7", "0"], 0, "18446744073709551609")
+    expect("reftime --plot", ["reftime", "--tsc-hz", "3000000000", "--plot"], 0, "2^64", where="out")
+    expect("reftime --svg", ["reftime", "--tsc-hz", "3000000000", "--svg"], 0, "<svg", "</svg>")
+    expect("reftime --plot of no scale", ["reftime", "--tsc-hz", "1", "--plot"], 1, "no scale",
+           where="err")
+    expect("reftime without --tsc-hz", ["reftime", "5"], 2, "--tsc-hz", where="err")
+    expect("reftime with a wrong rate", ["reftime", "--tsc-hz", "3GHz"], 2, "3GHz", where="err")
+    expect("reftime with a wrong TSC", ["reftime", "--tsc-hz", "3000000000", "x"], 2, "'x'")
+    expect("reftime with a wrong offset",
+           ["reftime", "--tsc-hz", "3000000000", "--offset", "-x"], 2, "-x", where="err")
+
+
 # ---- decode ----
 
 def check_decode():
@@ -493,6 +513,7 @@ def main():
     check_cpuid()
     check_features()
     check_page()
+    check_reftime()
     check_decode()
     check_comparison()
     check_print()

@@ -19,6 +19,14 @@ static const struct tool_verb verbs[] = {
     {"features", "", "the names of feature lists and what they mean", NULL, verb_features},
     {"page", "[--trap none|vmcall|vmmcall] [--code HEX]", "the hypercall page and its disassembly",
      NULL, verb_page},
+    {"reftime", "--tsc-hz HZ [--offset N] [--plot|--svg] [TSC...]",
+     "TSC to reference time: scale, exact value, error",
+     "hvtlfs reftime --tsc-hz 3000000000 1000000       what the TSC page makes of a TSC\n"
+     "hvtlfs reftime --tsc-hz 3000000000 --plot        the error over the whole TSC\n"
+     "\n"
+     "Times are in units of 100 ns, modulo 2^64. The error is the exact value, rounded\n"
+     "down, less the page's. Exit status 1: at this rate there is no scale and no page.\n",
+     verb_reftime},
     {"decode", "os-id|msr|hypercall|status|cpuid VALUE...", "names and fields of any value",
      "hvtlfs decode os-id 0x8100000000000000        a guest OS identity\n"
      "hvtlfs decode msr 0x40000001                  an MSR's name\n"

@@ -1220,6 +1220,14 @@ void model_host_set_tsc_offset(struct model_host *host, uint32_t vp_index, uint6
     leave(host);
 }
 
+uint64_t model_host_tsc_offset(struct model_host *host, uint32_t vp_index)
+{
+    enter(host);
+    uint64_t offset = slot(host, vp_index)->tsc_offset;
+    leave(host);
+    return offset;
+}
+
 void model_host_set_tsc_hz(struct model_host *host, uint64_t tsc_hz)
 {
     enter(host);

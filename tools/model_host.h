@@ -118,6 +118,7 @@ void model_host_add_tsc(struct model_host *host, uint64_t ticks);
 
 /* A VP's TSC in relation to the others'; default 0. Modulo 2^64. */
 void model_host_set_tsc_offset(struct model_host *host, uint32_t vp_index, uint64_t offset);
+uint64_t model_host_tsc_offset(struct model_host *host, uint32_t vp_index);
 
 /* The rate from now on, as after a migration. */
 void model_host_set_tsc_hz(struct model_host *host, uint64_t tsc_hz);

@@ -76,9 +76,20 @@ bool replay_number(struct replay *replay, const char *word, const char *what, ui
 /* A VP index of the partition. */
 bool replay_vp(struct replay *replay, const char *word, struct hvtlfs_vp **vp, uint32_t *vp_index);
 
+/* ---- Commands of other files ---- */
+
+replay_function replay_reftime;
+replay_function replay_guesttime;
+replay_function replay_guesttsc;
+replay_function replay_wrtsc;
+replay_function replay_page_reason;
+replay_function replay_freeze;
+replay_function replay_thaw;
+replay_function replay_migrate;
+
 /* ---- Time ---- */
 
-/* Reference time as far as deadlines are concerned: 100 ns since the partition was made. */
+/* What has passed on the host's clock since the partition was made, in 100 ns. */
 uint64_t replay_time(const struct replay *replay);
 
 /* Let time pass, and poll each VP when its deadline comes, in the order in which they come. */

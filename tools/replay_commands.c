@@ -11,6 +11,7 @@
 #include <hvtlfs/msr.h>
 #include <hvtlfs/tlfs.h>
 #include <hvtlfs/vapic.h>
+#include <hvtlfs/time.h>
 
 #include "decode.h"
 
@@ -512,6 +513,15 @@ uint64_t replay_time(const struct replay *replay)
     return model_host_time(replay->host) - model_host_start_time(replay->host);
 }
 
+/* A deadline is reference time, which after a freeze or a migration is not the host's. */
+static uint64_t host_deadline(const struct replay *replay, uint64_t deadline)
+{
+    uint64_t now = replay_time(replay);
+    uint64_t reference_time = hvtlfs_reference_time(hvtlfs_partition_vp(replay->partition, 0));
+    uint64_t left = deadline > reference_time ? deadline - reference_time : 0;
+    return left > UINT64_MAX - now ? UINT64_MAX : now + left;
+}
+
 /*
  * The next moment up to `end` at which a VP wants to be polled; false if there is none. A deadline
  * that is still the same after its poll has not come in the library's view, which rounds in its own
@@ -523,6 +533,7 @@ static bool next_poll(struct replay *replay, uint64_t end, uint64_t patience, ui
     uint64_t deadline;
     uint64_t now = replay_time(replay);
     *vp_index = model_host_next_deadline(replay->host, &deadline);
+    deadline = host_deadline(replay, deadline);
     if (*vp_index == HVTLFS_NO_VP || deadline > end || patience > end - now) {
         return false;
     }
@@ -778,6 +789,14 @@ static const struct replay_command commands[] = {
     {"write", "GPA HEX", 2, REPLAY_ANY_COUNT, false, run_write},
     {"tsc", "+N|=N", 1, 1, false, run_tsc},
     {"sleep", "N", 1, 1, false, run_sleep},
+    {"wrtsc", "VP VALUE", 2, 2, false, replay_wrtsc},
+    {"reftime", "[VP]", 0, 1, false, replay_reftime},
+    {"guesttime", "VP", 1, 1, false, replay_guesttime},
+    {"guesttsc", "VP", 1, 1, false, replay_guesttsc},
+    {"page-reason", "", 0, 0, false, replay_page_reason},
+    {"freeze", "", 0, 0, false, replay_freeze},
+    {"thaw", "[PAUSE]", 0, 1, false, replay_thaw},
+    {"migrate", "tsc-hz=N [invariant-tsc=yes|no] [tsc=N]", 1, 3, false, replay_migrate},
     {"interrupts", "VP", 1, 1, false, run_interrupts},
     {"flushes", "VP", 1, 1, false, run_flushes},
     {"inject", "VP VECTOR [edge|level]", 2, 3, false, run_inject},

@@ -107,17 +107,25 @@ static inline bool hvtlfs_guest_time_with(const struct hvtlfs_guest_tsc_page *pa
 /** RDTSC after every load before it and before every load behind it. @p context is ignored. */
 static inline uint64_t hvtlfs_guest_rdtsc(void *context)
 {
-    uint32_t low, high;
+#if defined(__x86_64__)
+    uint64_t low, high;
 
     (void)context;
     __asm__ __volatile__("lfence\n\trdtsc\n\tlfence" : "=a"(low), "=d"(high) : : "memory");
-    return (uint64_t)high << 32 | low;
+    return high << 32 | low;
+#else
+    uint64_t tsc;
+
+    (void)context;
+    __asm__ __volatile__("lfence\n\trdtsc\n\tlfence" : "=A"(tsc) : : "memory");
+    return tsc;
+#endif
 }
 
 /** Read the time from the page: what a guest calls. As hvtlfs_guest_time_with(). */
 static inline bool hvtlfs_guest_time(const struct hvtlfs_guest_tsc_page *page, uint64_t *time)
 {
-    return hvtlfs_guest_time_with(page, hvtlfs_guest_rdtsc, 0, time);
+    return hvtlfs_guest_time_with(page, hvtlfs_guest_rdtsc, time, time); /* no context is needed */
 }
 #endif
 
