@@ -1236,6 +1236,14 @@ void model_host_set_tsc_hz(struct model_host *host, uint64_t tsc_hz)
     leave(host);
 }
 
+uint64_t model_host_tsc_hz(struct model_host *host)
+{
+    enter(host);
+    uint64_t tsc_hz = host->options.tsc_hz;
+    leave(host);
+    return tsc_hz;
+}
+
 uint64_t model_host_tsc(struct model_host *host, uint32_t vp_index)
 {
     enter(host);

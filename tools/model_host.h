@@ -122,6 +122,7 @@ uint64_t model_host_tsc_offset(struct model_host *host, uint32_t vp_index);
 
 /* The rate from now on, as after a migration. */
 void model_host_set_tsc_hz(struct model_host *host, uint64_t tsc_hz);
+uint64_t model_host_tsc_hz(struct model_host *host);
 
 uint64_t model_host_tsc(struct model_host *host, uint32_t vp_index);
 uint64_t model_host_time(struct model_host *host);

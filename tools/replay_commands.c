@@ -541,6 +541,38 @@ static bool next_poll(struct replay *replay, uint64_t end, uint64_t patience, ui
     return true;
 }
 
+/*
+ * The scale of a TSC clock is rounded down, so reference time may be one unit short of the ticks that
+ * passed. A sleep moves reference time by what it says: add the few ticks that are missing.
+ */
+static void add_missing_ticks(struct replay *replay, struct hvtlfs_vp *vp, uint64_t target)
+{
+    uint64_t most = model_host_tsc_hz(replay->host) / 10000000 + 2;
+    uint64_t least = 0;
+    model_host_add_tsc(replay->host, most);
+    bool reached = hvtlfs_reference_time(vp) >= target;
+    model_host_add_tsc(replay->host, -most);
+    while (reached && least < most) {
+        uint64_t ticks = least + (most - least) / 2;
+        model_host_add_tsc(replay->host, ticks);
+        bool enough = hvtlfs_reference_time(vp) >= target;
+        model_host_add_tsc(replay->host, -ticks);
+        most = enough ? ticks : most;
+        least = enough ? least : ticks + 1;
+    }
+    model_host_add_tsc(replay->host, least);
+}
+
+static void pass(struct replay *replay, uint64_t time)
+{
+    struct hvtlfs_vp *vp = hvtlfs_partition_vp(replay->partition, 0);
+    uint64_t before = hvtlfs_reference_time(vp);
+    model_host_advance(replay->host, time);
+    if (hvtlfs_reference_time(vp) - before + 1 == time) {
+        add_missing_ticks(replay, vp, before + time);
+    }
+}
+
 void replay_sleep(struct replay *replay, uint64_t time)
 {
     uint64_t end = replay_time(replay) + time;
@@ -549,13 +581,13 @@ void replay_sleep(struct replay *replay, uint64_t time)
     uint64_t patience = 0;
     while (next_poll(replay, end, patience, &when, &vp_index)) {
         uint64_t deadline = model_host_deadline(replay->host, vp_index);
-        model_host_advance(replay->host, when - replay_time(replay));
+        pass(replay, when - replay_time(replay));
         hvtlfs_vp_poll(hvtlfs_partition_vp(replay->partition, vp_index));
         replay_serve_kicks(replay);
         bool waits = model_host_deadline(replay->host, vp_index) == deadline;
         patience = waits ? 2 * patience + 1 : 0;
     }
-    model_host_advance(replay->host, end - replay_time(replay));
+    pass(replay, end - replay_time(replay));
 }
 
 static bool run_sleep(struct replay *replay, size_t count, char **words)

@@ -310,6 +310,7 @@ bool replay_partition(struct replay *replay, size_t count, char **words)
     hvtlfs_config_init(&settings.config);
     settings.config.trap = HVTLFS_TRAP_VMCALL;
     settings.config.invariant_tsc = true;
+    settings.config.apic_hz = 1000000000;
     return read_options(replay, &settings, count, words) && choose_features(replay, &settings) &&
            create(replay, &settings);
 }
