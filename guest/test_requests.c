@@ -177,8 +177,8 @@ static void crash_is_reported(void)
     expect(msr_read(HV_X64_MSR_CRASH_CTL, &control), "reading CTL faults");
     expect(msr_write(HV_X64_MSR_CRASH_P3, gpa_of(text)), "P3 faults");
     expect(msr_write(HV_X64_MSR_CRASH_P4, sizeof text - 1), "P4 faults");
-    expect(msr_write(HV_X64_MSR_CRASH_CTL, control & (HV_MSR_CRASH_CTL_CRASH_NOTIFY |
-                                                      HV_MSR_CRASH_CTL_CRASH_MESSAGE)),
+    expect(msr_write(HV_X64_MSR_CRASH_CTL,
+                     control & (HV_MSR_CRASH_CTL_CRASH_NOTIFY | HV_MSR_CRASH_CTL_CRASH_MESSAGE)),
            "the report faults");
 }
 
@@ -260,5 +260,5 @@ static const struct test tests[] = {
     {"npiep_holds_what_is_written", npiep_holds},
 };
 
-const struct topic topic_requests = TOPIC("requests to the host (TLFS 4.3, 7.5, 7.9, 8.12, 12.6)",
-                                          tests);
+const struct topic topic_requests =
+    TOPIC("requests to the host (TLFS 4.3, 7.5, 7.9, 8.12, 12.6)", tests);
