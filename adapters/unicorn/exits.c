@@ -220,6 +220,9 @@ void exit_handle(struct machine_vp *vp)
     case EXIT_EXCEPTION:
         event_exception(vp, vp->exit_vector, 0);
         break;
+    case EXIT_PREVENTED:
+        event_exception(vp, VECTOR_GP, 0);
+        break;
     case EXIT_REFUSED:
         vp->tally.refused_stores++;
         event_exception(vp, VECTOR_GP, 0);
