@@ -116,6 +116,14 @@ struct hypercall_answer hypercall_from_ring3(uint64_t control, uint64_t input, u
     return answer(fault->rip == (uint64_t)(uintptr_t)user_done, fault->rax);
 }
 
+bool ring3_run(const void *code)
+{
+    struct user_call call = {code, user_stack + sizeof user_stack, 0, 0, 0};
+
+    (void)guard_run(do_call_ring3, &call);
+    return this_vp()->fault.rip == (uint64_t)(uintptr_t)user_done;
+}
+
 static const char *report_identity(void)
 {
     uint64_t identity;

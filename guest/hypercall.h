@@ -44,6 +44,9 @@ bool hypercall_registers(struct hypercall_registers *registers);
 /* In ring 3; returned says that control came back behind the call. */
 struct hypercall_answer hypercall_from_ring3(uint64_t control, uint64_t input, uint64_t output);
 
+/* Any other code in ring 3: whether it returned. If not, see this_vp()->fault. */
+bool ring3_run(const void *code);
+
 /* The nine steps of TLFS 3.13 "Establishing the hypercall interface". Returns NULL or the step that
  * failed; harmless when the interface is established already. */
 const char *hypercall_establish(void);

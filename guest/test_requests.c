@@ -9,6 +9,7 @@
 #include "cpu.h"
 #include "discovery.h"
 #include "guard.h"
+#include "hypercall.h"
 #include "memory.h"
 #include "tests.h"
 #include "vp.h"
@@ -177,8 +178,8 @@ static void crash_is_reported(void)
     expect(msr_read(HV_X64_MSR_CRASH_CTL, &control), "reading CTL faults");
     expect(msr_write(HV_X64_MSR_CRASH_P3, gpa_of(text)), "P3 faults");
     expect(msr_write(HV_X64_MSR_CRASH_P4, sizeof text - 1), "P4 faults");
-    expect(msr_write(HV_X64_MSR_CRASH_CTL, control & (HV_MSR_CRASH_CTL_CRASH_NOTIFY |
-                                                      HV_MSR_CRASH_CTL_CRASH_MESSAGE)),
+    expect(msr_write(HV_X64_MSR_CRASH_CTL,
+                     control & (HV_MSR_CRASH_CTL_CRASH_NOTIFY | HV_MSR_CRASH_CTL_CRASH_MESSAGE)),
            "the report faults");
 }
 
@@ -237,15 +238,34 @@ static void unhalted_timer_fires(void)
 
 /* ---- NPIEP (TLFS 8.12) ---- */
 
-static void npiep_holds(void)
+extern const uint8_t do_sgdt[], do_sidt[], do_sldt[], do_str[];
+__asm__("do_sgdt: sgdt -16(%rsp)\n ret\n"
+        "do_sidt: sidt -16(%rsp)\n ret\n"
+        "do_sldt: sldt %eax\n ret\n"
+        "do_str: str %eax\n ret\n");
+
+static void npiep_prevents(void)
 {
+    static const uint8_t *const code[] = {do_sgdt, do_sidt, do_sldt, do_str};
     uint64_t value = 0;
 
-    if (has_edx(HV_CPUID_FEATURES_EDX_NPIEP1_AVAILABLE, "NPIEP is not announced")) {
-        expect(msr_write(HV_X64_MSR_NPIEP_CONFIG, 0xF), "the write faults");
-        expect(msr_read(HV_X64_MSR_NPIEP_CONFIG, &value) && value == 0xF, "it reads %lx", value);
-        expect(msr_write(HV_X64_MSR_NPIEP_CONFIG, 0), "the write of 0 faults");
+    if (!has_edx(HV_CPUID_FEATURES_EDX_NPIEP1_AVAILABLE, "NPIEP is not announced")) {
+        return;
     }
+    for (uint32_t prevent = 0; prevent < 16; prevent++) {
+        expect(msr_write(HV_X64_MSR_NPIEP_CONFIG, prevent), "the write faults");
+        expect(msr_read(HV_X64_MSR_NPIEP_CONFIG, &value) && value == prevent, "it reads %lx",
+               value);
+        for (unsigned i = 0; i < 4; i++) {
+            bool ran = ring3_run(code[i]);
+
+            expect(ran != (prevent >> i & 1), "with %x instruction %u %s in ring 3", prevent, i,
+                   ran ? "runs" : "faults");
+            expect(ran || this_vp()->fault.vector == VECTOR_GP, "vector %lx",
+                   this_vp()->fault.vector);
+        }
+    }
+    expect(msr_write(HV_X64_MSR_NPIEP_CONFIG, 0), "the write of 0 faults");
 }
 
 static const struct test tests[] = {
@@ -257,8 +277,8 @@ static const struct test tests[] = {
     {"a_crash_can_be_reported", crash_is_reported},
     {"a_statistics_page_covers_memory_and_gives_it_back", statistics_page_covers_memory},
     {"the_time_unhalted_timer_fires", unhalted_timer_fires},
-    {"npiep_holds_what_is_written", npiep_holds},
+    {"npiep_prevents_what_it_is_told_to_in_ring_3", npiep_prevents},
 };
 
-const struct topic topic_requests = TOPIC("requests to the host (TLFS 4.3, 7.5, 7.9, 8.12, 12.6)",
-                                          tests);
+const struct topic topic_requests =
+    TOPIC("requests to the host (TLFS 4.3, 7.5, 7.9, 8.12, 12.6)", tests);

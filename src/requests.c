@@ -80,7 +80,7 @@ enum hvtlfs_msr_result hvti_debug_read(struct hvtlfs_vp *vp, uint32_t number, ui
 enum hvtlfs_msr_result hvti_debug_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
 {
     return hvti_host_debug_write(&vp->partition->host, vp->index, number, value) ? HVTLFS_MSR_DONE
-                                                                               : HVTLFS_MSR_FAULT;
+                                                                                 : HVTLFS_MSR_FAULT;
 }
 
 void hvti_requests_reset(struct hvtlfs_vp *vp)

@@ -36,11 +36,14 @@ static uint64_t runtime(const struct hvtlfs_vp *vp)
     return hvti_host_vp_runtime(&vp->partition->host, vp->index);
 }
 
+/* While reference time stands still nothing is awaited; the poll after it goes on asks again. */
 static void await(struct hvtlfs_vp *vp, uint64_t now)
 {
     uint64_t rest = vp->unhalted.due - now;
+    uint64_t time = hvti_time_frozen(vp->partition) ? HVTLFS_TIME_NEVER
+                                                    : add_time(hvti_reference_time(vp), rest);
 
-    hvti_deadline_set(vp, HVTI_DEADLINE_UNHALTED, add_time(hvti_reference_time(vp), rest));
+    hvti_deadline_set(vp, HVTI_DEADLINE_UNHALTED, time);
 }
 
 static void restart(struct hvtlfs_vp *vp)
@@ -79,7 +82,7 @@ void hvti_unhalted_poll(struct hvtlfs_vp *vp)
         return;
     }
     now = runtime(vp);
-    if (now >= vp->unhalted.due) {
+    if (now >= vp->unhalted.due && !hvti_time_frozen(vp->partition)) {
         expire(vp, now);
     }
     await(vp, now);

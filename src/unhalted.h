@@ -10,7 +10,7 @@ struct hvtlfs_vp;
 struct hvti_unhalted {
     uint64_t config; /* the MSRs */
     uint64_t period;
-    uint64_t due;    /* VP run time of the next expiry, while it runs */
+    uint64_t due; /* VP run time of the next expiry, while it runs */
 };
 
 void hvti_unhalted_reset(struct hvtlfs_vp *vp);

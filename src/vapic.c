@@ -35,7 +35,7 @@ enum {
 #define APIC_ASSIST ((uint32_t)offsetof(struct hv_vp_assist_page, apic_assist))
 
 /* Kept out of line, so that the usual way needs no registers saved. */
-#define UNUSUAL __attribute__((noinline, cold))
+#define UNUSUAL __attribute__((noinline))
 
 /* A word that other VPs scribble on would make compare and exchange fail for ever. */
 #define ATTEMPTS 8

@@ -245,8 +245,8 @@ static void a_statistics_page_shows_what_the_host_counts(void **state)
         expect_write(fixture.vp, msr, gpa | 0xFFF);
         expect_read(fixture.vp, msr, gpa | 0xFFF);
         assert_int_equal(model_host_events_of(fixture.host, MODEL_EVENT_STATS_PAGE), 1);
-        assert_true(model_host_event(fixture.host, model_host_event_count(fixture.host) - 1,
-                                     &event));
+        assert_true(
+            model_host_event(fixture.host, model_host_event_count(fixture.host) - 1, &event));
         assert_int_equal(event.values[0], kinds[i]);
         assert_int_equal(event.values[1], 1);
         assert_int_equal(model_host_guest_read64(fixture.host, gpa + 511 * 8), 100 + i);
@@ -334,8 +334,7 @@ static void pass(uint64_t time, uint64_t ran)
 {
     uint64_t runtime;
 
-    assert_int_equal(hvtlfs_msr_read(fixture.vp, HV_X64_MSR_VP_RUNTIME, &runtime),
-                     HVTLFS_MSR_DONE);
+    assert_int_equal(hvtlfs_msr_read(fixture.vp, HV_X64_MSR_VP_RUNTIME, &runtime), HVTLFS_MSR_DONE);
     model_host_advance(fixture.host, time);
     model_host_set_runtime(fixture.host, 0, runtime + ran);
     hvtlfs_vp_poll(fixture.vp);
@@ -372,8 +371,7 @@ static void the_unhalted_timer_asks_for_the_earliest_moment(void **state)
     }
     start_timer(0x40, 1000);
     expect_write(fixture.vp, HV_X64_MSR_STIME_UNHALTED_TIMER_COUNT, 500);
-    assert_int_equal(hvtlfs_msr_read(fixture.vp, HV_X64_MSR_TIME_REF_COUNT, &now),
-                     HVTLFS_MSR_DONE);
+    assert_int_equal(hvtlfs_msr_read(fixture.vp, HV_X64_MSR_TIME_REF_COUNT, &now), HVTLFS_MSR_DONE);
     assert_int_equal(model_host_deadline(fixture.host, 0), now + 500);
     pass(500, 200);
     assert_int_equal(model_host_deadline(fixture.host, 0), now + 500 + 300);
@@ -486,7 +484,11 @@ static void a_feature_without_its_callback_is_off_and_says_which(void **state)
 }
 
 #define MAPPED(test) cmocka_unit_test_setup_teardown(test, start, stop)
-#define BOTH(test) MAPPED(test), {"copied: " #test, test, start, stop, &fixture}
+#define BOTH(test)                                                                                 \
+    MAPPED(test),                                                                                  \
+    {                                                                                              \
+        "copied: " #test, test, start, stop, &fixture                                              \
+    }
 
 int main(void)
 {

@@ -17,9 +17,9 @@
 
 #include "model_apic.h"
 
-#define LOW 0x31u  /* the interrupts; their priority classes differ */
+#define LOW 0x31u /* the interrupts; their priority classes differ */
 #define HIGH 0x42u
-#define PAGES 4u   /* RAM: 0 to PAGES - 1 */
+#define PAGES 4u /* RAM: 0 to PAGES - 1 */
 #define HANDLERS 4u
 #define MEMORY_MAX (64u * 1024)
 #define VISITED (1u << 18)
@@ -38,11 +38,12 @@ struct world {
     uint64_t ram[PAGES][HVTLFS_PAGE_SIZE / 8];
     void *shown[PAGES]; /* overlays, where the host maps them */
     enum phase phase;
-    bool kicked;                /* the VP will exit before its next instruction */
+    bool kicked;                 /* the VP will exit before its next instruction */
     uint32_t handlers[HANDLERS]; /* the guest's nested handlers */
     uint32_t depth;
-    bool eoi_due;     /* the guest found its bit clear: its next step writes EOI */
-    uint32_t owed[2]; /* handlers that the guest has ended and the APIC does not know of, in order */
+    bool eoi_due; /* the guest found its bit clear: its next step writes EOI */
+    uint32_t
+        owed[2]; /* handlers that the guest has ended and the APIC does not know of, in order */
     uint32_t owed_count;
     uint32_t raises[2]; /* how often each interrupt may still be raised */
     uint32_t raised;    /* requests that did not merge with a pending one */

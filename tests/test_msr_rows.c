@@ -138,8 +138,8 @@ static void each_row_faults_in_the_direction_that_it_lacks_and_changes_nothing(v
 /* Bits that may be anything: whatever is refused leaves no trace. */
 static void a_write_that_faults_leaves_no_footprint(void **state)
 {
-    static const uint64_t values[] = {UINT64_MAX, 1, 2, UINT64_C(0xFFFFFFFFFFFFF001),
-                                      UINT64_C(0x8000000000000000), 0xF};
+    static const uint64_t values[] = {
+        UINT64_MAX, 1, 2, UINT64_C(0xFFFFFFFFFFFFF001), UINT64_C(0x8000000000000000), 0xF};
     size_t i, j;
 
     (void)state;
@@ -173,8 +173,7 @@ static void expect_reset_values(void)
         if (any) {
             continue;
         }
-        assert_int_not_equal(hvtlfs_msr_read(fixture.vp, rows[i].number, &value),
-                             HVTLFS_MSR_FAULT);
+        assert_int_not_equal(hvtlfs_msr_read(fixture.vp, rows[i].number, &value), HVTLFS_MSR_FAULT);
         if (value != expected) {
             fail_msg("%s is 0x%llx after a reset", rows[i].name, (unsigned long long)value);
         }
@@ -191,8 +190,7 @@ static void each_row_starts_with_its_reset_value_and_gets_it_back(void **state)
     expect_reset_values();
     for (j = 0; j < sizeof(values) / sizeof(values[0]); j++) {
         for (i = 0; i < ROWS; i++) {
-            enum hvtlfs_msr_result result =
-                hvtlfs_msr_write(fixture.vp, rows[i].number, values[j]);
+            enum hvtlfs_msr_result result = hvtlfs_msr_write(fixture.vp, rows[i].number, values[j]);
 
             assert_int_not_equal(result, HVTLFS_MSR_UNCLAIMED);
         }

@@ -62,9 +62,7 @@ static void the_leaf_shows_the_count_and_its_two_special_values(void **state)
 
 static uint64_t call(uint64_t control, uint64_t rdx)
 {
-    struct hvtlfs_hypercall_regs regs = {.rcx = control,
-                                         .rdx = rdx,
-                                         .mode = HVTLFS_MODE_LONG64};
+    struct hvtlfs_hypercall_regs regs = {.rcx = control, .rdx = rdx, .mode = HVTLFS_MODE_LONG64};
 
     assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_DONE);
     return regs.rax;
@@ -104,9 +102,8 @@ static void a_slow_call_tells_the_host_and_succeeds(void **state)
 
 static void it_works_in_32_bit_mode(void **state)
 {
-    struct hvtlfs_hypercall_regs regs = {.rax = 0x10008,
-                                         .rcx = 0x1234,
-                                         .mode = HVTLFS_MODE_PROTECTED32};
+    struct hvtlfs_hypercall_regs regs = {
+        .rax = 0x10008, .rcx = 0x1234, .mode = HVTLFS_MODE_PROTECTED32};
 
     (void)state;
     expect_write(fixture.vp, HV_X64_MSR_GUEST_OS_ID, LINUX_ID);
@@ -210,9 +207,8 @@ static void the_advice_is_what_a_slow_search_finds(void **state)
 {
     uint64_t seed = UINT64_C(0x1234567887654321);
     uint64_t preempted[3], spinning[3];
-    struct hvtlfs_yield_view view = {.threshold = 100,
-                                     .preempted = preempted,
-                                     .spinning = spinning};
+    struct hvtlfs_yield_view view = {
+        .threshold = 100, .preempted = preempted, .spinning = spinning};
     uint32_t round, bank;
 
     (void)state;

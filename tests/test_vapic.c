@@ -258,7 +258,8 @@ static void never_armed_where_the_rules_forbid_it(void **state)
     assert_false(hvtlfs_lazy_eoi_arm(fixture.vp, 0x100, HVTLFS_TRIGGER_EDGE, false));
     assert_int_equal(assist_word(), 0);
     assert_true(hvtlfs_lazy_eoi_arm(fixture.vp, 0xFF, HVTLFS_TRIGGER_EDGE, false));
-    assert_false(hvtlfs_lazy_eoi_arm(fixture.vp, 0x31, HVTLFS_TRIGGER_EDGE, false)); /* not yet collected */
+    assert_false(
+        hvtlfs_lazy_eoi_arm(fixture.vp, 0x31, HVTLFS_TRIGGER_EDGE, false)); /* not yet collected */
     assert_true(guest_btr());
     assert_int_equal(hvtlfs_lazy_eoi_collect(fixture.vp), 0xFF);
 }
@@ -373,7 +374,10 @@ static void memory_that_fails_under_a_copied_page_arms_nothing(void **state)
 }
 
 #define MAPPED(test) cmocka_unit_test_setup_teardown(test, start, stop)
-#define COPIED(test) {"copied: " #test, test, start, stop, &fixture}
+#define COPIED(test)                                                                               \
+    {                                                                                              \
+        "copied: " #test, test, start, stop, &fixture                                              \
+    }
 #define BOTH(test) MAPPED(test), COPIED(test)
 
 int main(void)

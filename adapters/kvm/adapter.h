@@ -77,6 +77,7 @@ struct adapter {
     pthread_cond_t gate_moved;
     bool closed; /* nobody may enter the guest */
     atomic_bool stop;
+    atomic_bool reset; /* the guest asked for a system reset; the VMM decides */
 };
 
 /* What adapter_handle() did with an exit. */

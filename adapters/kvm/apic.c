@@ -29,9 +29,10 @@ static const uint32_t msr_of[] = {
     [HVTLFS_APIC_TPR] = MSR_TPR,
 };
 
-struct one_msr {
-    struct kvm_msrs head;
-    struct kvm_msr_entry entry;
+/* struct kvm_msrs ends in an array of any size. */
+union one_msr {
+    struct kvm_msrs msrs;
+    uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
 };
 
 static uint32_t page_get(const struct kvm_lapic_state *page, unsigned offset)
@@ -115,8 +116,9 @@ static void page_write(const struct adapter_vp *vp, enum hvtlfs_apic_register re
 
 void adapter_apic_write(struct adapter_vp *vp, enum hvtlfs_apic_register reg, uint64_t value)
 {
-    struct one_msr msr = {.head.nmsrs = 1, .entry = {.index = msr_of[reg], .data = value}};
+    union one_msr msr = {.msrs.nmsrs = 1};
 
+    msr.msrs.entries[0] = (struct kvm_msr_entry){.index = msr_of[reg], .data = value};
     if (ioctl(vp->fd, KVM_SET_MSRS, &msr) != 1) {
         page_write(vp, reg, value);
     }
@@ -124,11 +126,12 @@ void adapter_apic_write(struct adapter_vp *vp, enum hvtlfs_apic_register reg, ui
 
 uint64_t adapter_apic_read(struct adapter_vp *vp, enum hvtlfs_apic_register reg)
 {
-    struct one_msr msr = {.head.nmsrs = 1, .entry = {.index = msr_of[reg]}};
+    union one_msr msr = {.msrs.nmsrs = 1};
     struct kvm_lapic_state page;
 
+    msr.msrs.entries[0] = (struct kvm_msr_entry){.index = msr_of[reg]};
     if (ioctl(vp->fd, KVM_GET_MSRS, &msr) == 1) {
-        return msr.entry.data;
+        return msr.msrs.entries[0].data;
     }
     if (ioctl(vp->fd, KVM_GET_LAPIC, &page) != 0) {
         return 0;

@@ -4,6 +4,8 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
+#include <hvtlfs/stats.h>
+
 #include <hvtlfs/time.h>
 
 #include "adapter.h"
@@ -121,6 +123,26 @@ static uint64_t vp_runtime(void *context, uint32_t vp_index)
     return (uint64_t)now.tv_sec * 10000000 + (uint64_t)now.tv_nsec / 100;
 }
 
+/* One counter, to have any: how many hypercalls the VP has made. */
+static void stats_page(void *context, uint32_t vp_index, enum hvtlfs_overlay_kind kind, bool shown)
+{
+    struct adapter *adapter = context;
+    struct adapter_vp *vp = &adapter->vps[vp_index];
+
+    if (shown) {
+        (void)hvtlfs_stats_set(vp->vp, kind, 0, tally_sum(&vp->tally.hypercalls));
+    }
+}
+
+/* To be carried out by the VMM, before the guest goes on. */
+static void system_reset(void *context, uint32_t vp_index)
+{
+    struct adapter *adapter = context;
+
+    (void)vp_index;
+    atomic_store(&adapter->reset, true);
+}
+
 /* The report says so; the guest goes on. */
 static void crash(void *context, uint32_t vp_index, const struct hvtlfs_crash *told)
 {
@@ -186,5 +208,7 @@ struct hvtlfs_host_ops adapter_callbacks(void)
         .apic_read = apic_read,
         .vp_runtime = vp_runtime,
         .crash = crash,
+        .system_reset = system_reset,
+        .stats_page = stats_page,
     };
 }

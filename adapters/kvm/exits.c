@@ -141,7 +141,8 @@ static void hypercall_finish(struct adapter_vp *vp, struct hvtlfs_hypercall_regs
         break;
     case HVTLFS_HYPERCALL_INTERCEPT: /* this host has no other memory to offer */
         hvtlfs_hypercall_fail(regs, HV_STATUS_INVALID_PARAMETER);
-        /* fallthrough */
+        registers_put(vp, regs);
+        break;
     case HVTLFS_HYPERCALL_DONE:
         registers_put(vp, regs);
         break;

@@ -264,6 +264,9 @@ static void *vp_thread(void *argument)
             if (adapter_handle(seat->vp) == ADAPTER_YOURS) {
                 exit_handle(machine, seat->vp->run);
             }
+            if (atomic_load(&machine->adapter.reset)) {
+                end(machine, false, 0, "the guest reset the machine");
+            }
         } else if (errno != EINTR && errno != EAGAIN) {
             end(machine, false, 0, "KVM_RUN fails");
         }

@@ -164,6 +164,13 @@ static void crash(void *context, uint32_t vp_index, const struct hvtlfs_crash *t
     machine->vps[vp_index].tally.crashes++;
 }
 
+static void npiep(void *context, uint32_t vp_index, uint32_t prevent)
+{
+    struct machine *machine = context;
+
+    machine->vps[vp_index].npiep = prevent;
+}
+
 /* One counter, to have any: how often the VP has been given an interrupt. */
 static void stats_page(void *context, uint32_t vp_index, enum hvtlfs_overlay_kind kind, bool shown)
 {
@@ -205,6 +212,7 @@ struct hvtlfs_host_ops machine_callbacks(void)
         .vp_runtime = vp_runtime,
         .system_reset = system_reset,
         .crash = crash,
+        .npiep = npiep,
         .stats_page = stats_page,
     };
 }

@@ -184,7 +184,9 @@ static void hypercall(struct machine_vp *vp)
         break;
     case HVTLFS_HYPERCALL_INTERCEPT: /* this host has no other memory to offer */
         hvtlfs_hypercall_fail(&regs, HV_STATUS_INVALID_PARAMETER);
-        /* fallthrough */
+        registers_put(vp, &regs);
+        register_skip(vp);
+        break;
     case HVTLFS_HYPERCALL_DONE:
         registers_put(vp, &regs);
         register_skip(vp);
@@ -217,6 +219,9 @@ void exit_handle(struct machine_vp *vp)
         break;
     case EXIT_EXCEPTION:
         event_exception(vp, vp->exit_vector, 0);
+        break;
+    case EXIT_PREVENTED:
+        event_exception(vp, VECTOR_GP, 0);
         break;
     case EXIT_REFUSED:
         vp->tally.refused_stores++;

@@ -44,6 +44,32 @@ static void look(struct machine_vp *vp, const uint8_t *code, uint32_t size)
     }
 }
 
+/* SGDT, SIDT, SLDT and STR, by their bits in NPIEP_CONFIG (TLFS 8.12); 0: another instruction. */
+static uint32_t descriptor_instruction(const uint8_t *code, uint32_t size)
+{
+    uint32_t at = 0;
+    uint32_t form;
+
+    while (at + 3 < size && (code[at] == 0x66 || (code[at] & 0xF0) == 0x40)) {
+        at++; /* operand size, REX */
+    }
+    if (size - at < 3 || code[at] != 0x0F) {
+        return 0;
+    }
+    form = code[at + 2] >> 3 & 7;
+    if (form > 1 || (code[at + 1] == 1 && code[at + 2] >= 0xC0)) {
+        return 0;
+    }
+    return code[at + 1] == 1 ? 1u << form : code[at + 1] == 0 ? 4u << form : 0;
+}
+
+static void look_for_prevented(struct machine_vp *vp, const uint8_t *code, uint32_t size)
+{
+    if ((vp->npiep & descriptor_instruction(code, size)) != 0 && event_cpl(vp) != 0) {
+        stop(vp, EXIT_PREVENTED, size);
+    }
+}
+
 /* The code at an address. The page it lies in is looked up once a turn. */
 static const uint8_t *code_at(struct machine_vp *vp, uint64_t address, uint32_t size)
 {
@@ -78,6 +104,8 @@ static void on_instruction(uc_engine *uc, uint64_t address, uint32_t size, void 
     vp->shadow = false;
     if (size <= 2 && (code = code_at(vp, address, size)) != NULL) {
         look(vp, code, size);
+    } else if (vp->npiep != 0 && (code = code_at(vp, address, size)) != NULL) {
+        look_for_prevented(vp, code, size);
     }
 }
 

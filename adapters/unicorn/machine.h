@@ -43,6 +43,7 @@ enum exit_kind {
     EXIT_HLT,
     EXIT_HYPERCALL, /* VMCALL or VMMCALL */
     EXIT_EXCEPTION, /* Unicorn raised one */
+    EXIT_PREVENTED, /* an instruction that NPIEP prevents */
     EXIT_REFUSED,   /* a store to a page the guest may not write */
     EXIT_FINISHED,  /* the guest wrote to the exit port */
 };
@@ -64,6 +65,7 @@ struct machine_vp {
     uint32_t budget;   /* instructions left in this turn */
     bool halted;       /* until an interrupt gets in */
     bool idle;         /* until an interrupt is pending, whether it can get in or not (TLFS 7.5) */
+    uint32_t npiep;    /* prevented outside ring 0: 1 SGDT, 2 SIDT, 4 SLDT, 8 STR */
     uint64_t runtime;  /* TSC ticks in the guest */
     bool shadow;       /* STI was the last instruction */
     bool kicked;       /* the library has work for this VP */

@@ -313,7 +313,8 @@ struct hvtlfs_host_ops {
 
     /* ---- Guest requests ---- */
 
-    /** The VP spins on a resource another VP may hold; @p spins is the guest's count so far. */
+    /** The VP spins on a resource another VP may hold; @p spins is the guest's count so far. May ask
+     * hvtlfs_spin_wait_advice() whom to run. */
     void (*spin_wait)(void *context, uint32_t vp_index, uint32_t spins);
 
     /** The guest asks for a system reset. The host calls hvtlfs_partition_reset() when it resets. */
@@ -327,8 +328,8 @@ struct hvtlfs_host_ops {
     void (*npiep)(void *context, uint32_t vp_index, uint32_t prevent);
 
     /** The guest has mapped a statistics page of this VP (@p shown) or taken it away. While it is
-     * mapped, keep its counters up to date with hvtlfs_stats_set(). @p kind is one of the four
-     * HVTLFS_OVERLAY_STATS kinds. */
+     * mapped, keep its counters up to date with hvtlfs_stats_set(), which may be called from here
+     * too. @p kind is one of the four HVTLFS_OVERLAY_STATS kinds. */
     void (*stats_page)(void *context, uint32_t vp_index, enum hvtlfs_overlay_kind kind, bool shown);
 
     /** Read a synthetic debug MSR, 0x400000F1 to 0x400000F5. Answers at once.

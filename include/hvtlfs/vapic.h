@@ -48,7 +48,7 @@ enum hvtlfs_trigger {
 enum hvtlfs_lazy_eoi {
     HVTLFS_LAZY_EOI_NONE = 0,      /**< Nothing was armed. Do what an ordinary APIC would do. */
     HVTLFS_LAZY_EOI_WITHDRAWN = 1, /**< The guest will end its interrupt by an EOI that exits. */
-    HVTLFS_LAZY_EOI_ENDED = 2,     /**< The guest has ended its interrupt already: make the VP exit and
+    HVTLFS_LAZY_EOI_ENDED = 2, /**< The guest has ended its interrupt already: make the VP exit and
                                         collect, then the pending one can go in. */
 };
 

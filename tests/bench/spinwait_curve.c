@@ -26,12 +26,12 @@
 
 /* Nanoseconds */
 #define STEP 250u
-#define SLICE 3000000u        /* a time slice of the host */
-#define COMPUTE 60000u        /* outside the lock, on average */
-#define HOLD 4000u            /* inside */
-#define ATTEMPT 40u           /* one turn of the spin loop with its PAUSE */
-#define HYPERCALL 1500u       /* an exit and the way back */
-#define SWITCH 2500u          /* another VP on the processor */
+#define SLICE 3000000u  /* a time slice of the host */
+#define COMPUTE 60000u  /* outside the lock, on average */
+#define HOLD 4000u      /* inside */
+#define ATTEMPT 40u     /* one turn of the spin loop with its PAUSE */
+#define HYPERCALL 1500u /* an exit and the way back */
+#define SWITCH 2500u    /* another VP on the processor */
 #define DURATION 2000000000u
 
 enum activity { COMPUTES, SPINS, HOLDS };
