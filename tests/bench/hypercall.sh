@@ -13,7 +13,7 @@ source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${CC:-cc}" -std=c11 -O2 -g -I "$source_dir/include" -I "$build/include" \
-    "$source_dir/tests/bench/bench_hypercall.c" "$library" -o "$work/bench"
+    "$source_dir/tests/bench/bench_hypercall.c" "$library" -Wl,-S -o "$work/bench"
 
 # The most instructions allowed for a case: 200 for a spin wait, 200 and 12 for each target of an
 # IPI, 200 and 5 for each VP of a flush.
