@@ -10,6 +10,7 @@ extern const struct topic topic_identity;
 extern const struct topic topic_page;
 extern const struct topic topic_msr;
 extern const struct topic topic_hypercall;
+extern const struct topic topic_calls;
 extern const struct topic topic_vps;
 extern const struct topic topic_vapic;
 extern const struct topic topic_requests;

@@ -35,7 +35,9 @@ struct call_row {
 #define ABSENT(name, gate_, status_, clause_)                                                      \
     {.shape = {.code = name}, .gate = gate_, .status = status_},
 
+/* The first row is that of all codes that have none. The others are sorted by code. */
 static const struct call_row rows[] = {
+    {.status = HV_STATUS_INVALID_HYPERCALL_CODE},
 #include "hypercalls.def"
 };
 
@@ -110,17 +112,17 @@ static const struct hvtlfs_call_handler *host_row(const struct hvtlfs_partition 
     return NULL;
 }
 
-/* The row of a code from HVTI_CALL_CODES on. */
-static const struct call_row *search_row(uint16_t code)
+/* The number of the row of any code; 0 if it has none. */
+static size_t search_row(uint16_t code)
 {
-    size_t low = 0;
+    size_t low = 1;
     size_t high = ARRAY_LEN(rows);
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
         if (rows[middle].shape.code == code) {
-            return &rows[middle];
+            return middle;
         }
         if (rows[middle].shape.code < code) {
             low = middle + 1;
@@ -128,39 +130,28 @@ static const struct call_row *search_row(uint16_t code)
             high = middle;
         }
     }
-    return NULL;
+    return 0;
 }
 
-_Static_assert(ARRAY_LEN(rows) < UINT8_MAX, "row numbers + 1 fit a byte");
+_Static_assert(ARRAY_LEN(rows) <= UINT8_MAX, "row numbers fit a byte");
 
 void hvti_call_rows(uint8_t table[HVTI_CALL_CODES])
 {
-    uint8_t row;
+    uint16_t code;
 
-    memset(table, 0, HVTI_CALL_CODES);
-    for (row = 0; row < ARRAY_LEN(rows); row++) {
-        if (rows[row].shape.code < HVTI_CALL_CODES) {
-            table[rows[row].shape.code] = (uint8_t)(row + 1);
-        }
+    for (code = 0; code < HVTI_CALL_CODES; code++) {
+        table[code] = (uint8_t)search_row(code);
     }
 }
 
-static const struct call_row *library_row(const struct hvtlfs_partition *partition, uint16_t code)
+static const struct call_row *row_of(const struct hvtlfs_partition *partition, uint16_t code)
 {
-    uint8_t row;
-
-    if (code >= HVTI_CALL_CODES) {
-        return search_row(code);
-    }
-    row = partition->call_rows[code];
-    return row ? &rows[row - 1] : NULL;
+    return &rows[code < HVTI_CALL_CODES ? partition->call_rows[code] : search_row(code)];
 }
 
 bool hvti_call_is_own(uint16_t code)
 {
-    const struct call_row *row = search_row(code);
-
-    return row && row->handler;
+    return rows[search_row(code)].handler;
 }
 
 /*
@@ -170,20 +161,16 @@ bool hvti_call_is_own(uint16_t code)
 static uint16_t find(struct run *run, uint16_t code)
 {
     const struct hvtlfs_partition *partition = run->call.vp->partition;
-    const struct call_row *row = library_row(partition, code);
+    const struct call_row *row = row_of(partition, code);
 
-    if (row && row->handler) {
-        run->shape = &row->shape;
-        run->handler = row->handler;
-        return row->gate & ~partition->features ? HV_STATUS_ACCESS_DENIED : HV_STATUS_SUCCESS;
-    }
-    run->shape = host_row(partition, code);
-    if (run->shape) {
+    run->shape = &row->shape;
+    run->handler = row->handler;
+    if (!row->handler) {
+        run->shape = host_row(partition, code);
         run->handler = call_host;
-        return HV_STATUS_SUCCESS;
-    }
-    if (!row) {
-        return HV_STATUS_INVALID_HYPERCALL_CODE;
+        if (run->shape) {
+            return HV_STATUS_SUCCESS;
+        }
     }
     return row->gate & ~partition->features ? HV_STATUS_ACCESS_DENIED : row->status;
 }
@@ -354,10 +341,8 @@ static bool has_xmm_output(const struct run *run)
 /* TLFS 3.7.2, 3.8.1: output begins in the first 16-byte register that the input leaves free. */
 static uint16_t place_fast(struct run *run, uint32_t input, uint32_t output)
 {
-    run->memory.block[0] = run->parameter[0];
-    run->memory.block[1] = run->parameter[1];
-    run->call.header = run->memory.block;
-    if (input <= 16 && !output) {
+    run->call.header = run->parameter;
+    if (input <= 16 && !output && !run->shape->rep) {
         return HV_STATUS_SUCCESS;
     }
     run->output_offset = (input + 15) & ~15u;
@@ -368,7 +353,10 @@ static uint16_t place_fast(struct run *run, uint32_t input, uint32_t output)
     if (input > HVTI_FAST_MAX || (output && output > HVTI_FAST_MAX - run->output_offset)) {
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
     }
+    run->memory.block[0] = run->parameter[0];
+    run->memory.block[1] = run->parameter[1];
     memcpy(&run->memory.block[2], run->regs->xmm, sizeof(run->regs->xmm));
+    run->call.header = run->memory.block;
     run->call.output = (uint8_t *)run->memory.block + run->output_offset;
     return HV_STATUS_SUCCESS;
 }

@@ -78,7 +78,7 @@ struct hvtlfs_partition {
     uint8_t trap_code[16];
     uint32_t trap_size;
     uint8_t msr_rows[HVTI_MSR_RANGE]; /* row number + 1 of each MSR that the features give, else 0 */
-    uint8_t call_rows[HVTI_CALL_CODES]; /* row number + 1 of each code that has a name, else 0 */
+    uint8_t call_rows[HVTI_CALL_CODES]; /* row number of each code */
     struct hvtlfs_vp *vps;
     uint32_t vp_count;
     uint16_t slot_of[HVTLFS_MAX_VPS]; /* VP index to position + 1, 0 = no such VP */
@@ -174,7 +174,7 @@ static inline void hvti_store(uint64_t *shared, uint64_t value)
 #undef CALL
 #undef ABSENT
 
-/* The number + 1 of the row of each code (hypercall.c). */
+/* The number of the row of each code (hypercall.c). */
 void hvti_call_rows(uint8_t table[HVTI_CALL_CODES]);
 
 /* Whether the library implements the call (hypercall.c). */

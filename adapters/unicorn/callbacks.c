@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <hvtlfs/stats.h>
+#include <hvtlfs/vpset.h>
 
 #include "machine.h"
 
@@ -191,6 +192,23 @@ static void spin_wait(void *context, uint32_t vp_index, uint32_t spins)
     machine->vps[vp_index].budget = 0;
 }
 
+/* One thread runs all VPs, so that none of them is in the guest now. Writing CR3 empties the TLB. */
+static void tlb_flush(void *context, uint32_t vp_index, const struct hvtlfs_vp_set *targets,
+                      const struct hvtlfs_flush *flush)
+{
+    struct machine *machine = context;
+
+    (void)vp_index;
+    (void)flush;
+    for (uint32_t n = 0; n < machine->vp_count; n++) {
+        struct machine_vp *vp = &machine->vps[n];
+
+        if (hvtlfs_vp_set_has(targets, n)) {
+            register_set(vp, UC_X86_REG_CR3, register_get(vp, UC_X86_REG_CR3));
+        }
+    }
+}
+
 struct hvtlfs_host_ops machine_callbacks(void)
 {
     return (struct hvtlfs_host_ops){
@@ -205,6 +223,7 @@ struct hvtlfs_host_ops machine_callbacks(void)
         .kick = kick,
         .apic_write = apic_write,
         .apic_read = apic_read,
+        .tlb_flush = tlb_flush,
         .guest_tsc = guest_tsc,
         .host_time = host_time,
         .arm_deadline = arm_deadline,

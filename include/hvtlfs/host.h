@@ -184,7 +184,8 @@ struct hvtlfs_host_call {
  * A host's own hypercall: a code that the library leaves alone (see docs/HYPERCALLS.md).
  *
  * The library checks the control word, copies the input, calls, copies the output. A rep call comes
- * in chunks of elements; it may be continued, with the header copied anew.
+ * in chunks of elements; it may be continued, with the header copied anew. A call whose output finds
+ * no memory is made again when the host resumes the guest at the instruction.
  */
 struct hvtlfs_call_handler {
     uint16_t code;          /**< The call code. */

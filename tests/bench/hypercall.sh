@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: MIT
 # How many instructions a hypercall costs, callbacks of an idle host included.
 #
-#   tests/bench/hypercall.sh BUILD_DIR
+#   tests/bench/hypercall.sh BUILD_DIR [LIBRARY]
 #
 # Prints one line for each case and fails where a budget is exceeded. Needs valgrind (callgrind).
 set -eu
-build=${1:?usage: hypercall.sh BUILD_DIR}
+build=${1:?usage: hypercall.sh BUILD_DIR [LIBRARY]}
+library=${2:-$build/lib/libhvtlfs.a}
 command -v valgrind >/dev/null || { echo "valgrind is missing"; exit 77; }
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${CC:-cc}" -std=c11 -O2 -g -I "$source_dir/include" -I "$build/include" \
-    "$source_dir/tests/bench/bench_hypercall.c" "$build/lib/libhvtlfs.a" -o "$work/bench"
+    "$source_dir/tests/bench/bench_hypercall.c" "$library" -Wl,-S -o "$work/bench"
 
 # The most instructions allowed for a case: 200 for a spin wait, 200 and 12 for each target of an
 # IPI, 200 and 5 for each VP of a flush.
