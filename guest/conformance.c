@@ -14,8 +14,8 @@
 
 /* In this order: identity needs a guest that has not reported any, lock lasts until reset. */
 static const struct topic *const topics[] = {
-    &topic_discovery, &topic_identity, &topic_page, &topic_msr,
-    &topic_hypercall, &topic_vps,      &topic_vapic,    &topic_requests, &topic_lock,
+    &topic_discovery, &topic_identity, &topic_page,     &topic_msr,  &topic_hypercall,
+    &topic_vps,       &topic_vapic,    &topic_requests, &topic_time, &topic_lock,
 };
 
 /* start.S comes here on every VP. */

@@ -13,6 +13,7 @@ extern const struct topic topic_hypercall;
 extern const struct topic topic_vps;
 extern const struct topic topic_vapic;
 extern const struct topic topic_requests;
+extern const struct topic topic_time;
 extern const struct topic topic_lock;
 
 #endif
