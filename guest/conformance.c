@@ -14,9 +14,9 @@
 
 /* In this order: identity needs a guest that has not reported any, lock lasts until reset. */
 static const struct topic *const topics[] = {
-    &topic_discovery, &topic_identity, &topic_page, &topic_msr,
-    &topic_hypercall, &topic_calls,    &topic_vps,      &topic_vapic,
-    &topic_requests,  &topic_synic,    &topic_stimer,   &topic_lock,
+    &topic_discovery, &topic_identity, &topic_page,  &topic_msr,   &topic_hypercall,
+    &topic_calls,     &topic_vps,      &topic_vapic, &topic_requests, &topic_time,
+    &topic_synic,     &topic_stimer,   &topic_lock,
 };
 
 /* start.S comes here on every VP. */

@@ -16,6 +16,7 @@ extern const struct topic topic_vapic;
 extern const struct topic topic_requests;
 extern const struct topic topic_synic;
 extern const struct topic topic_stimer;
+extern const struct topic topic_time;
 extern const struct topic topic_lock;
 
 #endif

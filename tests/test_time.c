@@ -6,6 +6,8 @@
 #include <hvtlfs/reftime.h>
 #include <hvtlfs/time.h>
 
+#include "state.h"
+
 #define PAGE UINT64_C(0x5000)
 #define GHZ UINT64_C(1000000000)
 
@@ -537,6 +539,19 @@ static void the_sequence_changes_with_every_publication(void **state)
     assert_int_not_equal(page_content().sequence, i);
 }
 
+static void the_sequence_skips_0_and_all_ones(void **state)
+{
+    (void)state;
+    enable_page();
+    fixture.partition->tsc_page.sequence = 0xFFFFFFFD; /* as after 2^32 - 3 publications */
+    migrate_to(2 * GHZ, 0, true);
+    assert_int_equal(page_content().sequence, 0xFFFFFFFE);
+    migrate_to(3 * GHZ, 0, true);
+    assert_int_equal(page_content().sequence, 1);
+    migrate_to(2 * GHZ, 0, true);
+    assert_int_equal(page_content().sequence, 2);
+}
+
 /* ---- TSCs that differ ---- */
 
 static void set_lead(uint32_t index, uint64_t lead, uint64_t ticks)
@@ -821,6 +836,7 @@ int main(void)
         MAPPING(a_rate_that_the_guest_is_told_must_be_known),
         BOTH(a_time_from_elsewhere_is_published_by_the_thaw_only),
         BOTH(the_sequence_changes_with_every_publication),
+        BOTH(the_sequence_skips_0_and_all_ones),
         BOTH(a_guest_that_writes_its_tsc_keeps_its_time),
         BOTH(a_vp_that_returns_to_the_others_makes_the_page_valid),
         BOTH(leads_survive_a_migration),

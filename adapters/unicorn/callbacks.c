@@ -134,6 +134,13 @@ static uint64_t host_time(void *context)
     return machine->tsc / (MACHINE_TSC_HZ / 10000000);
 }
 
+/* Every RDTSC exits anyway, and gets what the library says. */
+static void tsc_emulation(void *context, bool in_force)
+{
+    (void)context;
+    (void)in_force;
+}
+
 static void arm_deadline(void *context, uint32_t vp_index, uint64_t deadline)
 {
     struct machine *machine = context;
@@ -226,6 +233,7 @@ struct hvtlfs_host_ops machine_callbacks(void)
         .tlb_flush = tlb_flush,
         .guest_tsc = guest_tsc,
         .host_time = host_time,
+        .tsc_emulation = tsc_emulation,
         .arm_deadline = arm_deadline,
         .spin_wait = spin_wait,
         .vp_runtime = vp_runtime,

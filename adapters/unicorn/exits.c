@@ -2,6 +2,7 @@
 /* The exits that matter: MSRs and hypercalls go to the library, what is not its own to the machine. */
 #include <hvtlfs/hypercall.h>
 #include <hvtlfs/msr.h>
+#include <hvtlfs/time.h>
 #include <hvtlfs/tlfs.h>
 
 #include "machine.h"
@@ -38,7 +39,7 @@ static uint64_t machine_rdmsr(struct machine_vp *vp, uint32_t number)
 
     switch (number) {
     case MSR_TSC:
-        return vp->machine->tsc;
+        return hvtlfs_tsc_emulated(vp->vp, vp->machine->tsc);
     case MSR_APIC_BASE:
         return vp->apic.base;
     case MSR_X2APIC_ID:
@@ -207,7 +208,7 @@ void exit_handle(struct machine_vp *vp)
         wrmsr(vp);
         break;
     case EXIT_RDTSC:
-        set_edx_eax(vp, vp->machine->tsc);
+        set_edx_eax(vp, hvtlfs_tsc_emulated(vp->vp, vp->machine->tsc));
         register_skip(vp);
         break;
     case EXIT_HLT:

@@ -48,7 +48,7 @@ static struct hvtlfs_config configuration(struct machine *machine)
     config.trap = machine->options->trap;
     config.tsc_hz = MACHINE_TSC_HZ;
     config.apic_hz = MACHINE_APIC_HZ;
-    config.invariant_tsc = true;
+    config.invariant_tsc = !machine->options->tsc_varies;
     return config;
 }
 

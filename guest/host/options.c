@@ -14,6 +14,7 @@ enum {
     OPTION_VPS,
     OPTION_TIMEOUT,
     OPTION_COPY_OVERLAYS,
+    OPTION_TSC_VARIES,
     OPTION_JSON,
     OPTION_QUIET
 };
@@ -25,6 +26,7 @@ static const struct option options_table[] = {
     {"vps", required_argument, NULL, OPTION_VPS},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"copy-overlays", no_argument, NULL, OPTION_COPY_OVERLAYS},
+    {"tsc-varies", no_argument, NULL, OPTION_TSC_VARIES},
     {"json", no_argument, NULL, OPTION_JSON},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {NULL, 0, NULL, 0},
@@ -39,6 +41,7 @@ static void help(const struct host_program *program)
            "  --vps N          virtual processors, 1 to %u (default 1)\n"
            "  --timeout N      give up after N seconds (default 60)\n"
            "  --copy-overlays  do not map overlay pages, let the library exchange bytes instead\n"
+           "  --tsc-varies     the TSC is not invariant: no TSC page\n"
            "  --json           print one JSON object: the guest's output, exits, verdict\n"
            "  --quiet          print the guest's own output only\n"
            "  --help           print this\n\n"
@@ -117,6 +120,9 @@ static int option(struct host_options *options, const struct host_program *progr
                    : wrong(program, "not a number of seconds", optarg);
     case OPTION_COPY_OVERLAYS:
         options->copy_overlays = true;
+        return -1;
+    case OPTION_TSC_VARIES:
+        options->tsc_varies = true;
         return -1;
     case OPTION_JSON:
         options->json = true;
