@@ -219,8 +219,10 @@ static void a_crash_message_out_of_reach_is_reported_as_far_as_it_reaches(void *
     crash(NOTIFY | MESSAGE, end, 100);
     expect_message(0);
     clear();
+    model_host_fail(fixture.host, 0, false);
     crash(NOTIFY | MESSAGE, UINT64_MAX - 2, 100);
     expect_message(0);
+    assert_int_equal(model_host_fallible_calls(fixture.host), 0); /* the host is not even asked */
     clear();
     crash(NOTIFY | MESSAGE, TEXT, 0);
     expect_message(0);
@@ -357,7 +359,11 @@ static void the_unhalted_timer_counts_time_that_the_vp_runs(void **state)
     assert_int_equal(flag(), 1);
     pass(1000, 1000); /* it is periodic */
     assert_true(interrupted_by(0x40));
-    pass(3500, 3500); /* missed ones come as one */
+    pass(3500, 3500); /* missed ones come as one, and the next is a whole period away */
+    assert_true(interrupted_by(0x40));
+    pass(999, 999);
+    assert_false(interrupted_by(0x40));
+    pass(1, 1);
     assert_true(interrupted_by(0x40));
 }
 

@@ -112,6 +112,27 @@ static void an_ipi_that_may_reach_its_sender_is_told_to_the_host(void **state)
                      HVTLFS_MSR_DELIVER); /* x2APIC ID 1 */
 }
 
+static void big_apic_ids(struct hvtlfs_config *config)
+{
+    static const struct hvtlfs_vp_config vps[] = {{0, 0x101}, {1, 0x2}};
+
+    config->vps = vps;
+}
+
+static void an_xapic_destination_has_eight_bits(void **state)
+{
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "vapic";
+    fixture.adjust = big_apic_ids;
+    fixture_start(&fixture);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, HV_X64_MSR_ICR, UINT64_C(0x01000000000000FD)),
+                     HVTLFS_MSR_DELIVER);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, HV_X64_MSR_ICR, UINT64_C(0x00000101000000FD)),
+                     HVTLFS_MSR_DELIVER);
+    expect_write(fixture.vp, HV_X64_MSR_ICR, UINT64_C(0x02000000000000FD));
+}
+
 static void tpr_has_eight_bits(void **state)
 {
     (void)state;
@@ -389,6 +410,7 @@ int main(void)
         MAPPED(an_ipi_that_may_reach_its_sender_is_told_to_the_host),
         MAPPED(tpr_has_eight_bits),
         cmocka_unit_test_teardown(without_an_apic_the_feature_is_off_and_says_why, stop),
+        cmocka_unit_test_teardown(an_xapic_destination_has_eight_bits, stop),
         cmocka_unit_test_teardown(a_host_may_forbid_lazy_eoi_altogether, stop),
         BOTH(the_assist_page_covers_memory_and_gives_it_back),
         BOTH(the_assist_page_preserves_its_reserved_bits),
