@@ -84,8 +84,9 @@ protocols() {
     protocol 1 -DWEAK -DRELAXED_SEQUENCE
     protocol 1 -DWEAK -DRELAXED_LOADS
     if [ "$mode" = --full ]; then
-        protocol 0 -DUPDATES=4
-        protocol 0 -DWEAK -DUPDATES=4
+        protocol 0 -DUPDATES=3
+        protocol 0 -DWEAK -DUPDATES=3
+        protocol 0 -DWEAK -DRELAXED_BODY -DUPDATES=3
     fi
 }
 
