@@ -14,6 +14,7 @@
 #include <hvtlfs/time.h>
 #include <hvtlfs/tlfs.h>
 
+#include "mul.h"
 #include "state.h"
 
 /* ---- Reading ---- */
@@ -80,7 +81,7 @@ static uint64_t reading_behind_lock(struct hvtlfs_vp *vp, bool for_msr)
     return time;
 }
 
-static uint64_t read_clock(struct hvtlfs_vp *vp, bool for_msr)
+static uint64_t any_reading(struct hvtlfs_vp *vp, bool for_msr)
 {
     const struct hvti_clock *clock = &vp->partition->clock;
     uint32_t before = __atomic_load_n(&clock->changes, __ATOMIC_ACQUIRE);
@@ -95,14 +96,30 @@ static uint64_t read_clock(struct hvtlfs_vp *vp, bool for_msr)
                : reading_behind_lock(vp, for_msr);
 }
 
+/* The usual case, on the path of every read: the TSC serves and nothing changes. */
+static inline bool tsc_reading(const struct hvtlfs_vp *vp, uint64_t *time)
+{
+    const struct hvti_clock *clock = &vp->partition->clock;
+    uint32_t before = __atomic_load_n(&clock->changes, __ATOMIC_ACQUIRE);
+
+    if ((before & 1) || __atomic_load_n(&clock->source, __ATOMIC_ACQUIRE) != HVTI_CLOCK_TSC) {
+        return false;
+    }
+    *time =
+        mul_u64_hi(partition_tsc(vp), load_guarded(&clock->scale)) + load_guarded(&clock->offset);
+    return __atomic_load_n(&clock->changes, __ATOMIC_SEQ_CST) == before;
+}
+
 uint64_t hvti_reference_time(struct hvtlfs_vp *vp)
 {
-    return read_clock(vp, false);
+    uint64_t time;
+
+    return tsc_reading(vp, &time) ? time : any_reading(vp, false);
 }
 
 uint64_t hvtlfs_reference_time(struct hvtlfs_vp *vp)
 {
-    return read_clock(vp, false);
+    return hvti_reference_time(vp);
 }
 
 bool hvti_time_frozen(const struct hvtlfs_partition *partition)
@@ -376,7 +393,9 @@ enum hvtlfs_msr_result hvti_time_ref_count_read(struct hvtlfs_vp *vp, uint32_t n
 {
     (void)number;
     count_read(vp);
-    *value = read_clock(vp, true);
+    if (!tsc_reading(vp, value)) {
+        *value = any_reading(vp, true);
+    }
     return HVTLFS_MSR_DONE;
 }
 

@@ -5,30 +5,12 @@
  */
 #include <hvtlfs/reftime.h>
 
+#include "mul.h"
 #include "util.h"
 
-#define TWO32 UINT64_C(0x100000000)
-
-/* Halves of a 64-bit word; spelled so that Frama-C's provers, which are weak on shifts, can follow. */
-#define HIGH32(x) ((x) / TWO32)
-#define LOW32(x) ((x) % TWO32)
-
-/* a * b by 32-bit limbs. No sum here exceeds 64 bits: (2^32-1)^2 + 2 * (2^32-1) = 2^64 - 1. */
-/*@ assigns \nothing;
-    ensures \result * 0x10000000000000000 <= a * b < (\result + 1) * 0x10000000000000000; */
 uint64_t hvtlfs_mul_u64_hi(uint64_t a, uint64_t b)
 {
-    uint64_t al = LOW32(a), ah = HIGH32(a);
-    uint64_t bl = LOW32(b), bh = HIGH32(b);
-    uint64_t t = ah * bl + HIGH32(al * bl);
-    /*@ assert al * bh <= 0xFFFFFFFE00000001; */
-    /*@ assert ah * bh <= 0xFFFFFFFE00000001; */
-    uint64_t u = al * bh + LOW32(t);
-
-    /*@ assert a * b == ah * bh * 0x10000000000000000 + (ah * bl + al * bh) * 0x100000000 + al * bl; */
-    /*@ assert a * b == (ah * bh + t / 0x100000000 + u / 0x100000000) * 0x10000000000000000
-                        + (u % 0x100000000) * 0x100000000 + (al * bl) % 0x100000000; */
-    return ah * bh + HIGH32(t) + HIGH32(u);
+    return mul_u64_hi(a, b);
 }
 
 /*
@@ -70,7 +52,7 @@ enum hvtlfs_status hvtlfs_reftime_scale(uint64_t tsc_hz, uint64_t *scale)
 
 uint64_t hvtlfs_reftime_from_tsc(uint64_t tsc, uint64_t scale, uint64_t offset)
 {
-    return hvtlfs_mul_u64_hi(tsc, scale) + offset;
+    return mul_u64_hi(tsc, scale) + offset;
 }
 
 /* floor(a * b / divisor) modulo 2^64: the part of the quotient beyond 64 bits is divided away first. */

@@ -129,8 +129,8 @@ static void fetch_max(uint64_t *word, uint64_t value)
 {
     uint64_t seen = __atomic_load_n(word, __ATOMIC_SEQ_CST);
 
-    while (seen < value && !__atomic_compare_exchange_n(word, &seen, value, false,
-                                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    while (seen < value && !__atomic_compare_exchange_n(word, &seen, value, false, __ATOMIC_SEQ_CST,
+                                                        __ATOMIC_SEQ_CST)) {
     }
 }
 
@@ -217,9 +217,8 @@ static void no_reading_is_torn_or_goes_back_while_the_host_changes(void **state)
     assert_non_null(page);
     readers_left = READERS;
     for (i = 0; i < READERS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, reader,
-                                        hvtlfs_partition_vp(partition, i)),
-                         0);
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, reader, hvtlfs_partition_vp(partition, i)), 0);
     }
     migrations = migrate_until_done(0x1234567);
     for (i = 0; i < READERS; i++) {

@@ -27,8 +27,9 @@ struct hvtlfs_cpuid_regs {
  * Answer a CPUID of the guest.
  *
  * Leaves from the configured base (0x40000000) up to base + 0xFF are the library's: those above the
- * maximum leaf read as zero. Leaf 1 gets bit 31 of ECX, the hypervisor-present bit (TLFS 2.2). Every
- * other leaf is left as it is.
+ * maximum leaf read as zero. Leaf 1 gets bit 31 of ECX, the hypervisor-present bit (TLFS 2.2). With
+ * [tsc-invariant], leaf 0x80000007 loses bit 8 of EDX, the invariant TSC, until the guest writes
+ * TSC_INVARIANT_CONTROL. Every other leaf is left as it is.
  *
  * @param vp      the VP that executes CPUID
  * @param leaf    its EAX
@@ -36,8 +37,8 @@ struct hvtlfs_cpuid_regs {
  * @param regs    in: what the host would show; out: what the guest must see
  * @return true if the library answered or changed something; false if @p regs is as it was
  *
- * Never faults, takes no lock, calls nothing. The contents are constant for the partition's life
- * (requirements document: privileges are constant). Source: TLFS 2.4.
+ * Never faults, takes no lock, calls nothing. The hypervisor's leaves are constant for the partition's
+ * life (requirements document: privileges are constant). Source: TLFS 2.4.
  */
 HVTLFS_API bool hvtlfs_cpuid(struct hvtlfs_vp *vp, uint32_t leaf, uint32_t subleaf,
                              struct hvtlfs_cpuid_regs *regs);

@@ -32,7 +32,8 @@ enum hvtlfs_msr_result {
  * @param value  set when the result is #HVTLFS_MSR_DONE or #HVTLFS_MSR_IDLE, otherwise untouched
  * @return a result; a feature that is off makes its MSRs fault (TLFS 4.2.2)
  *
- * Bounded work. Callbacks: the clocks, apic_read, vp_runtime.
+ * Bounded work. Callbacks: the clocks, apic_read, vp_runtime, and the lock while another thread
+ * changes the clock.
  */
 HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_msr_result hvtlfs_msr_read(struct hvtlfs_vp *vp,
                                                                   uint32_t number,

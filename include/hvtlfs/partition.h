@@ -154,7 +154,7 @@ HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_status hvtlfs_partition_init(
  * time goes on (TLFS 12.4: it counts from the partition's creation).
  *
  * No VP may be in the guest or in a library call. Callbacks: overlay_clear or guest memory,
- * arm_deadline.
+ * arm_deadline, tsc_emulation.
  */
 HVTLFS_API void hvtlfs_partition_reset(struct hvtlfs_partition *partition);
 
