@@ -40,6 +40,8 @@
 #include <hvtlfs/partition.h>
 #include <hvtlfs/vpset.h>
 
+#include <hvtlfs/profiles.h>
+
 #include <hvtlfs/cpuid.h>
 #include <hvtlfs/flush.h>
 #include <hvtlfs/hypercall.h>
