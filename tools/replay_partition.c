@@ -11,7 +11,6 @@
 struct settings {
     struct model_host_options host;
     struct hvtlfs_config config;
-    const char *profile;
     const char *features;
     bool queue_flushes;
 };
@@ -77,9 +76,11 @@ static bool set_features(struct settings *settings, const char *value)
     return true;
 }
 
+/* Done before all other options, so that they add to it wherever they stand. */
 static bool set_profile(struct settings *settings, const char *value)
 {
-    settings->profile = value;
+    (void)settings;
+    (void)value;
     return true;
 }
 
@@ -159,8 +160,8 @@ static bool set_trap_code(struct settings *settings, const char *digits)
 {
     size_t size;
     struct hvtlfs_config *config = &settings->config;
-    bool valid =
-        hex_parse(digits, strlen(digits), config->trap_code, sizeof(config->trap_code), &size);
+    bool valid = hex_parse(digits, strlen(digits), config->trap_code, sizeof(config->trap_code),
+                           &size);
     config->trap = HVTLFS_TRAP_CUSTOM;
     config->trap_size = valid ? (uint32_t)size : 0;
     return valid;
@@ -168,9 +169,9 @@ static bool set_trap_code(struct settings *settings, const char *digits)
 
 static bool set_trap(struct settings *settings, const char *value)
 {
-    static const char *const names[] = {[HVTLFS_TRAP_NONE] = "none",
-                                        [HVTLFS_TRAP_VMCALL] = "vmcall",
-                                        [HVTLFS_TRAP_VMMCALL] = "vmmcall"};
+    static const char *const names[] = {
+        [HVTLFS_TRAP_NONE] = "none", [HVTLFS_TRAP_VMCALL] = "vmcall",
+        [HVTLFS_TRAP_VMMCALL] = "vmmcall"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(value, names[i]) == 0) {
             settings->config.trap = (enum hvtlfs_trap)i;
@@ -259,23 +260,32 @@ static bool read_options(struct replay *replay, struct settings *settings, size_
     return true;
 }
 
-static bool choose_features(struct replay *replay, struct settings *settings)
+static bool start_from_profile(struct replay *replay, struct settings *settings, size_t count,
+                               char **words)
 {
-    struct hvtlfs_feature_list list;
+    static const char option[] = "profile=";
     struct text message = {0};
     bool done = true;
-    if (!tool_profile(settings->profile, &list)) {
-        for (size_t i = 0; tool_profile_name(i) != NULL; i++) {
-            text_add(&message, "%s%s", i > 0 ? ", " : "", tool_profile_name(i));
+    for (size_t i = 0; done && i < count; i++) {
+        if (strncmp(words[i], option, strlen(option)) == 0 &&
+            !tool_profile(words[i] + strlen(option), &settings->config, &message)) {
+            done = replay_expected(replay, "expected a profile: %s", text_string(&message));
         }
-        done = replay_expected(replay, "expected a profile (%s), got '%s'", text_string(&message),
-                               settings->profile);
-    } else if (settings->features != NULL && !tool_features(settings->features, &list, &message)) {
+    }
+    text_free(&message);
+    return done;
+}
+
+static bool choose_features(struct replay *replay, struct settings *settings)
+{
+    struct hvtlfs_feature_list list = {settings->config.features, settings->config.spin_count};
+    struct text message = {0};
+    bool done = true;
+    if (settings->features != NULL && !tool_features(settings->features, &list, &message)) {
         done = replay_expected(replay, "expected a feature list: %s", text_string(&message));
     }
     text_free(&message);
     settings->config.features = list.features;
-    replay->asked = list.features;
     settings->config.spin_count = list.spin_count;
     return done;
 }
@@ -311,6 +321,7 @@ bool replay_partition(struct replay *replay, size_t count, char **words)
     settings.config.trap = HVTLFS_TRAP_VMCALL;
     settings.config.invariant_tsc = true;
     settings.config.apic_hz = 1000000000;
-    return read_options(replay, &settings, count, words) && choose_features(replay, &settings) &&
+    return start_from_profile(replay, &settings, count, words) &&
+           read_options(replay, &settings, count, words) && choose_features(replay, &settings) &&
            create(replay, &settings);
 }

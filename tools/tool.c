@@ -7,6 +7,8 @@
 
 #include <hvtlfs/partition.h>
 
+#include <hvtlfs/profiles.h>
+
 #include "text.h"
 
 /* ---- Messages ---- */
@@ -140,29 +142,22 @@ bool tool_options(const struct tool_verb *verb, const struct tool_option *option
 
 /* ---- Feature sets ---- */
 
-struct profile {
-    const char *name;
-    void (*fill)(struct hvtlfs_feature_list *list);
-};
-
-static const struct profile profiles[] = {
-    {"minimal", hvtlfs_feature_list_minimal},
-};
-
-#define PROFILES (sizeof(profiles) / sizeof(profiles[0]))
-
-const char *tool_profile_name(size_t i)
+bool tool_profile(const char *name, struct hvtlfs_config *config, struct text *message)
 {
-    return i < PROFILES ? profiles[i].name : NULL;
-}
-
-bool tool_profile(const char *name, struct hvtlfs_feature_list *list)
-{
-    for (size_t i = 0; i < PROFILES; i++) {
-        if (name == NULL || strcmp(name, profiles[i].name) == 0) {
-            profiles[i].fill(list);
-            return true;
-        }
+    struct nearest nearest;
+    char suggestion[100];
+    if (name == NULL ||
+        hvtlfs_profile_apply(hvtlfs_profile_find(name, strlen(name)), config) == HVTLFS_OK) {
+        return true;
+    }
+    nearest_begin(&nearest, name);
+    for (int i = 0; i < HVTLFS_PROFILE_COUNT; i++) {
+        nearest_offer(&nearest, hvtlfs_profile_name((enum hvtlfs_profile)i));
+    }
+    text_add(message, "unknown profile '%s'%s; known: ", name,
+             tool_suggestion(nearest_answer(&nearest), suggestion, sizeof(suggestion)));
+    for (int i = 0; i < HVTLFS_PROFILE_COUNT; i++) {
+        text_add(message, "%s%s", i > 0 ? ", " : "", hvtlfs_profile_name((enum hvtlfs_profile)i));
     }
     return false;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <hvtlfs/features.h>
+#include <hvtlfs/partition.h>
 
 /* Exit statuses. */
 enum {
@@ -57,14 +58,11 @@ const char *tool_suggestion(const char *nearest, char *buffer, size_t size);
 
 /* ---- Feature sets ---- */
 
-/* Start from a profile; NULL is the default, minimal. False for an unknown name. */
-bool tool_profile(const char *name, struct hvtlfs_feature_list *list);
-
-/* The known profiles, one after another; NULL at the end. */
-const char *tool_profile_name(size_t i);
-
 struct text;
 struct hvtlfs_partition;
+
+/* Put a profile into a configuration; NULL changes nothing. False with a sentence in *message. */
+bool tool_profile(const char *name, struct hvtlfs_config *config, struct text *message);
 
 /*
  * A feature that was asked for and is not offered must not go unnoticed: a line on standard error

@@ -45,11 +45,9 @@ static void print_all(struct hvtlfs_vp *vp, struct sheet *sheet)
     }
 }
 
-static int show(const struct tool_verb *verb, const struct hvtlfs_feature_list *list,
-                struct sheet *sheet)
+static int show(const struct tool_verb *verb, struct hvtlfs_config *config, struct sheet *sheet)
 {
     struct model_host_options options;
-    struct hvtlfs_config config;
     struct hvtlfs_partition *partition;
     struct hvtlfs_error error = {0};
     char sentence[400];
@@ -58,43 +56,37 @@ static int show(const struct tool_verb *verb, const struct hvtlfs_feature_list *
     if (host == NULL) {
         return tool_error(verb, "out of memory");
     }
-    hvtlfs_config_init(&config);
-    model_host_configure(host, &config);
-    config.features = list->features;
-    config.spin_count = list->spin_count;
-    config.invariant_tsc = true;
-    config.apic_hz = config.tsc_hz;
+    model_host_configure(host, config);
+    config->invariant_tsc = true;
+    config->apic_hz = config->tsc_hz;
     int status = TOOL_OK;
-    if (model_host_partition(host, &config, &partition, &error) != HVTLFS_OK) {
+    if (model_host_partition(host, config, &partition, &error) != HVTLFS_OK) {
         (void)hvtlfs_error_text(&error, sentence, sizeof(sentence));
         status = tool_error(verb, "%s", sentence);
     } else {
         print_all(hvtlfs_partition_vp(partition, 0), sheet);
-        tool_print_missing("hvtlfs cpuid", partition, &list->features);
+        tool_print_missing("hvtlfs cpuid", partition, &config->features);
     }
     model_host_destroy(host);
     return status;
 }
 
-static int unknown_profile(const struct tool_verb *verb, const char *word)
-{
-    struct text known = {0};
-    for (size_t i = 0; tool_profile_name(i) != NULL; i++) {
-        text_add(&known, "%s%s", i > 0 ? ", " : "", tool_profile_name(i));
-    }
-    tool_error(verb, "unknown profile '%s'; known: %s", word, text_string(&known));
-    text_free(&known);
-    return TOOL_USAGE;
-}
-
-static int read_features(const struct tool_verb *verb, const char *features,
-                         struct hvtlfs_feature_list *list)
+/* The profile, then the features that add to it. */
+static int read_features(const struct tool_verb *verb, const char *profile, const char *features,
+                         struct hvtlfs_config *config)
 {
     struct text message = {0};
+    struct hvtlfs_feature_list list;
     int status = TOOL_OK;
-    if (features != NULL && !tool_features(features, list, &message)) {
+    if (!tool_profile(profile, config, &message)) {
+        status = tool_error(verb, "%s", text_string(&message));
+    }
+    list = (struct hvtlfs_feature_list){config->features, config->spin_count};
+    if (status == TOOL_OK && features != NULL && !tool_features(features, &list, &message)) {
         status = tool_error(verb, "%s; 'hvtlfs features' lists the names", text_string(&message));
     }
+    config->features = list.features;
+    config->spin_count = list.spin_count;
     text_free(&message);
     return status;
 }
@@ -118,13 +110,11 @@ int verb_cpuid(const struct tool_verb *verb, int argc, char **argv)
         return tool_error(verb, "unexpected argument '%s'; 'hvtlfs decode cpuid' decodes values",
                           argv[0]);
     }
-    struct hvtlfs_feature_list list;
-    if (!tool_profile(profile, &list)) {
-        return unknown_profile(verb, profile);
-    }
-    status = read_features(verb, features, &list);
+    struct hvtlfs_config config;
+    hvtlfs_config_init(&config);
+    status = read_features(verb, profile, features, &config);
     if (status == TOOL_OK) {
-        status = show(verb, &list, &sheet);
+        status = show(verb, &config, &sheet);
     }
     sheet_free(&sheet);
     return status;
