@@ -3,6 +3,7 @@
 
 #include "feature_rows.h"
 #include "host.h"
+#include "slice.h"
 
 #define WITH(id) FEATURE_BIT(id)
 #define HOST(need) BIT32(HVTI_NEED_##need)
@@ -79,93 +80,44 @@ const char *hvtlfs_feature_summary(enum hvtlfs_feature feature)
     return is_feature(feature) ? hvti_feature_rows[feature].summary : NULL;
 }
 
+const char *hvtlfs_feature_clause(enum hvtlfs_feature feature)
+{
+    return is_feature(feature) ? hvti_feature_rows[feature].clause : NULL;
+}
+
+struct hvtlfs_features hvtlfs_feature_needs(enum hvtlfs_feature feature)
+{
+    return (struct hvtlfs_features){{is_feature(feature) ? hvti_feature_rows[feature].needs : 0, 0}};
+}
+
+bool hvtlfs_feature_cpuid_bit(enum hvtlfs_feature feature, size_t i, struct hvtlfs_cpuid_bit *bit)
+{
+    const struct hvti_cpuid_bit *bits = is_feature(feature) ? hvti_feature_rows[feature].cpuid : NULL;
+
+    if (!bits || i >= ARRAY_LEN(hvti_feature_rows[feature].cpuid) || !bits[i].used) {
+        return false;
+    }
+    *bit = (struct hvtlfs_cpuid_bit){UINT32_C(0x40000000) + bits[i].leaf, bits[i].reg, bits[i].bit};
+    return true;
+}
+
+const char *hvtlfs_feature_host_need(enum hvtlfs_feature feature, size_t i)
+{
+    uint32_t needs = is_feature(feature) ? hvti_feature_rows[feature].host : 0;
+
+    for (; needs; needs &= needs - 1) {
+        if (!i--) {
+            return hvti_need_reason((enum hvti_need)lowest_bit(needs));
+        }
+    }
+    return NULL;
+}
+
 void hvtlfs_feature_list_minimal(struct hvtlfs_feature_list *list)
 {
     memset(list, 0, sizeof(*list));
     list->features.word[0] = WITH(HYPERCALL) | WITH(VP_INDEX);
     list->spin_count = HVTLFS_SPINLOCKS_NEVER;
-}
-
-/* A stretch of the caller's text. */
-struct slice {
-    const char *start;
-    size_t size;
-};
-
-static bool slice_is(struct slice slice, const char *word)
-{
-    size_t i;
-
-    for (i = 0; i < slice.size && word[i]; i++) {
-        /* QEMU's old spelling has underscores. */
-        if (word[i] != (slice.start[i] == '_' ? '-' : slice.start[i])) {
-            return false;
-        }
-    }
-    return i == slice.size && !word[i];
-}
-
-static struct slice slice_trim(struct slice slice)
-{
-    while (slice.size && (slice.start[0] == ' ' || slice.start[0] == '\t')) {
-        slice.start++;
-        slice.size--;
-    }
-    while (slice.size && (slice.start[slice.size - 1] == ' ' || slice.start[slice.size - 1] == '\t')) {
-        slice.size--;
-    }
-    return slice;
-}
-
-/* Cut at the first `separator`: the part before it is returned, the rest (without it) is left. */
-static struct slice slice_cut(struct slice *rest, char separator)
-{
-    struct slice head = *rest;
-    size_t i = 0;
-
-    while (i < rest->size && rest->start[i] != separator) {
-        i++;
-    }
-    head.size = i;
-    i += i < rest->size;
-    rest->start += i;
-    rest->size -= i;
-    return head;
-}
-
-static int digit_of(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
-}
-
-static bool slice_to_u32(struct slice slice, uint32_t *value)
-{
-    int base = 10;
-    uint64_t number = 0;
-    size_t i;
-
-    if (slice.size > 2 && slice.start[0] == '0' && (slice.start[1] | 0x20) == 'x') {
-        base = 16;
-        slice.start += 2;
-        slice.size -= 2;
-    }
-    for (i = 0; i < slice.size; i++) {
-        int digit = digit_of(slice.start[i]);
-
-        if (digit >= base) {
-            return false;
-        }
-        number = number * (uint32_t)base + (uint32_t)digit;
-        if (number > UINT32_MAX) {
-            return false;
-        }
-    }
-    *value = (uint32_t)number;
-    return slice.size > 0;
 }
 
 /* The features a name turns on and off. */

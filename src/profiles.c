@@ -135,7 +135,7 @@ static const struct row *nth_row(enum hvtlfs_profile profile, size_t i)
     return NULL;
 }
 
-bool hvtlfs_profile_row(enum hvtlfs_profile profile, size_t i, struct hvtlfs_profile_row *row)
+bool hvtlfs_profile_row(enum hvtlfs_profile profile, size_t i, struct hvtlfs_profile_decision *row)
 {
     const struct row *found = nth_row(profile, i);
     bool setting = found && found->kind == HVTLFS_PROFILE_SETS;
@@ -143,7 +143,7 @@ bool hvtlfs_profile_row(enum hvtlfs_profile profile, size_t i, struct hvtlfs_pro
     if (!found) {
         return false;
     }
-    *row = (struct hvtlfs_profile_row){
+    *row = (struct hvtlfs_profile_decision){
         .kind = (enum hvtlfs_profile_kind)found->kind,
         .feature = (enum hvtlfs_feature)found->feature,
         .name = setting ? settings[found->setting].name

@@ -2,7 +2,7 @@
 #include <hvtlfs/features.h>
 #include <hvtlfs/status.h>
 
-#include "util.h"
+#include "sentence.h"
 
 /* Each status: what it means, and what to do about it. */
 static const struct {
@@ -17,7 +17,8 @@ static const struct {
                                 "ask hvtlfs_partition_size for this configuration"},
     [HVTLFS_ERR_MEMORY_ALIGNMENT] = {"the memory for the partition is misaligned",
                                      "align it to HVTLFS_PARTITION_ALIGNMENT (4096) bytes"},
-    [HVTLFS_ERR_NO_CALLBACK] = {"a required callback is missing", "set it in struct hvtlfs_host_ops"},
+    [HVTLFS_ERR_NO_CALLBACK] = {"a required callback is missing",
+                                "set it in struct hvtlfs_host_ops"},
     [HVTLFS_ERR_VP_COUNT] = {"the number of VPs is out of range", "choose 1 to 4096"},
     [HVTLFS_ERR_VP_INDEX] = {"a VP index is out of range or given twice",
                              "give each VP an index of its own below 4096"},
@@ -55,112 +56,63 @@ const char *hvtlfs_strerror(enum hvtlfs_status status)
     return (uint32_t)status < ARRAY_LEN(rows) ? rows[status].meaning : "unknown status";
 }
 
-/* A text that is cut where the buffer ends but counts on. */
-struct text {
-    char *buffer;
-    size_t size;
-    size_t length;
-};
-
-static void add_char(struct text *text, char c)
+static void add_feature(struct sentence *text, uint32_t feature)
 {
-    if (text->size && text->length < text->size - 1) {
-        text->buffer[text->length] = c;
-    }
-    text->length++;
-}
-
-static void add(struct text *text, const char *words)
-{
-    while (words && *words) {
-        add_char(text, *words++);
-    }
-}
-
-/* Decimal without a 64-bit division, which a 32-bit freestanding build would have to import. */
-static void add_number(struct text *text, uint64_t value)
-{
-    static const uint64_t powers[] = {
-        UINT64_C(10000000000000000000), UINT64_C(1000000000000000000), UINT64_C(100000000000000000),
-        UINT64_C(10000000000000000),    UINT64_C(1000000000000000),    UINT64_C(100000000000000),
-        UINT64_C(10000000000000),       UINT64_C(1000000000000),       UINT64_C(100000000000),
-        UINT64_C(10000000000),          UINT64_C(1000000000),          UINT64_C(100000000),
-        UINT64_C(10000000),             UINT64_C(1000000),             UINT64_C(100000),
-        UINT64_C(10000),                UINT64_C(1000),                UINT64_C(100),
-        UINT64_C(10),                   UINT64_C(1),
-    };
-    bool started = false;
-    size_t i;
-
-    for (i = 0; i < ARRAY_LEN(powers); i++) {
-        char digit = '0';
-
-        for (; value >= powers[i]; value -= powers[i]) {
-            digit++;
-        }
-        started |= digit != '0' || i + 1 == ARRAY_LEN(powers);
-        if (started) {
-            add_char(text, digit);
-        }
-    }
-}
-
-static void add_feature(struct text *text, uint32_t feature)
-{
-    add(text, "hv-");
-    add(text, hvtlfs_feature_name((enum hvtlfs_feature)feature));
+    sentence_add(text, "hv-");
+    sentence_add(text, hvtlfs_feature_name((enum hvtlfs_feature)feature));
 }
 
 /* hv-stimer needs hv-synic, which is off: add hv-synic to the features */
-static void add_dependency(struct text *text, const struct hvtlfs_error *error)
+static void add_dependency(struct sentence *text, const struct hvtlfs_error *error)
 {
     add_feature(text, error->feature);
-    add(text, " needs ");
+    sentence_add(text, " needs ");
     add_feature(text, error->other);
-    add(text, ", which is off: add ");
+    sentence_add(text, ", which is off: add ");
     add_feature(text, error->other);
-    add(text, " or remove ");
+    sentence_add(text, " or remove ");
     add_feature(text, error->feature);
 }
 
-static void add_conflict(struct text *text, const struct hvtlfs_error *error)
+static void add_conflict(struct sentence *text, const struct hvtlfs_error *error)
 {
     add_feature(text, error->feature);
-    add(text, " and ");
+    sentence_add(text, " and ");
     add_feature(text, error->other);
-    add(text, " exclude each other");
+    sentence_add(text, " exclude each other");
     if (error->feature == HVTLFS_FEATURE_NO_VP_LIMIT) {
-        add(text, " (leaf 5 EAX = -1 obliges leaf 4 EAX bits 1 and 2 to be clear, requirements "
-                  "document p. 7)");
+        sentence_add(text,
+                     " (leaf 5 EAX = -1 obliges leaf 4 EAX bits 1 and 2 to be clear, requirements "
+                     "document p. 7)");
     }
-    add(text, ": remove one of them");
+    sentence_add(text, ": remove one of them");
 }
 
-static void add_general(struct text *text, const struct hvtlfs_error *error)
+static void add_general(struct sentence *text, const struct hvtlfs_error *error)
 {
-    add(text, hvtlfs_strerror(error->status));
+    sentence_add(text, hvtlfs_strerror(error->status));
     if (error->name) {
-        add(text, " (");
-        add(text, error->name);
-        add(text, ")");
+        sentence_add(text, " (");
+        sentence_add(text, error->name);
+        sentence_add(text, ")");
     }
     if (error->value || error->limit) {
-        add(text, ": ");
-        add_number(text, error->value);
+        sentence_add(text, ": ");
+        sentence_number(text, error->value);
     }
     if (error->limit) {
-        add(text, ", bound ");
-        add_number(text, error->limit);
+        sentence_add(text, ", bound ");
+        sentence_number(text, error->limit);
     }
     if ((uint32_t)error->status < ARRAY_LEN(rows) && rows[error->status].remedy) {
-        add(text, "; ");
-        add(text, rows[error->status].remedy);
+        sentence_add(text, "; ");
+        sentence_add(text, rows[error->status].remedy);
     }
 }
 
 size_t hvtlfs_error_text(const struct hvtlfs_error *error, char *buffer, size_t size)
 {
-    struct text text = {buffer, size, 0};
+    struct sentence text = {buffer, size, 0};
     bool two_features =
         error->feature < HVTLFS_FEATURE_COUNT && error->other < HVTLFS_FEATURE_COUNT;
 
@@ -171,8 +123,5 @@ size_t hvtlfs_error_text(const struct hvtlfs_error *error, char *buffer, size_t 
     } else {
         add_general(&text, error);
     }
-    if (size) {
-        buffer[text.length < size ? text.length : size - 1] = '\0';
-    }
-    return text.length;
+    return sentence_end(&text);
 }

@@ -30,10 +30,17 @@ static bool gives(const char *profile, const char *feature_list)
 
 static void test_the_profiles_of_the_issue_exist(void **state)
 {
-    static const char *const names[] = {
-        "minimal", "windows-7", "windows-10", "windows-11", "windows-server-2008r2",
-        "windows-server-2012", "windows-server-2016", "windows-server-2022", "linux", "freebsd",
-        "nested"};
+    static const char *const names[] = {"minimal",
+                                        "windows-7",
+                                        "windows-10",
+                                        "windows-11",
+                                        "windows-server-2008r2",
+                                        "windows-server-2012",
+                                        "windows-server-2016",
+                                        "windows-server-2022",
+                                        "linux",
+                                        "freebsd",
+                                        "nested"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -48,7 +55,7 @@ static void test_the_profiles_of_the_issue_exist(void **state)
 
 static void test_what_is_no_profile_is_refused(void **state)
 {
-    struct hvtlfs_profile_row row;
+    struct hvtlfs_profile_decision row;
     struct hvtlfs_config config;
 
     (void)state;
@@ -71,7 +78,7 @@ static void test_every_feature_has_one_row_with_a_reason_and_a_source_in_every_p
     (void)state;
     for (uint32_t p = 0; p < HVTLFS_PROFILE_COUNT; p++) {
         unsigned rows_of[HVTLFS_FEATURE_COUNT] = {0};
-        struct hvtlfs_profile_row row;
+        struct hvtlfs_profile_decision row;
         struct hvtlfs_feature_list list;
 
         hvtlfs_profile_features((enum hvtlfs_profile)p, &list);
@@ -126,9 +133,10 @@ static void test_every_profile_makes_a_partition(void **state)
 
 static void test_windows_gets_relaxed_timing_and_time_without_exits(void **state)
 {
-    static const char *const windows[] = {"windows-7", "windows-10", "windows-11",
-                                          "windows-server-2008r2", "windows-server-2012",
-                                          "windows-server-2016", "windows-server-2022", "nested"};
+    static const char *const windows[] = {"windows-7",           "windows-10",
+                                          "windows-11",          "windows-server-2008r2",
+                                          "windows-server-2012", "windows-server-2016",
+                                          "windows-server-2022", "nested"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
@@ -179,7 +187,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_profiles_of_the_issue_exist),
         cmocka_unit_test(test_what_is_no_profile_is_refused),
-        cmocka_unit_test(test_every_feature_has_one_row_with_a_reason_and_a_source_in_every_profile),
+        cmocka_unit_test(
+            test_every_feature_has_one_row_with_a_reason_and_a_source_in_every_profile),
         cmocka_unit_test(test_every_profile_is_complete_and_free_of_conflicts),
         cmocka_unit_test(test_every_profile_makes_a_partition),
         cmocka_unit_test(test_windows_gets_relaxed_timing_and_time_without_exits),

@@ -99,6 +99,39 @@ HVTLFS_API const char *hvtlfs_feature_name(enum hvtlfs_feature feature);
 /** What a feature gives the guest, in one English phrase; NULL when @p feature is no feature. */
 HVTLFS_API const char *hvtlfs_feature_summary(enum hvtlfs_feature feature);
 
+/** Where the TLFS defines a feature; NULL when @p feature is no feature. Pure. */
+HVTLFS_API const char *hvtlfs_feature_clause(enum hvtlfs_feature feature);
+
+/** The features without which a feature is an error; empty when @p feature is no feature. Pure. */
+HVTLFS_API struct hvtlfs_features hvtlfs_feature_needs(enum hvtlfs_feature feature);
+
+/** A bit of a hypervisor leaf. */
+struct hvtlfs_cpuid_bit {
+    uint32_t leaf; /**< EAX of the instruction, for the base 0x40000000. */
+    uint32_t reg;  /**< 0 EAX, 1 EBX, 2 ECX, 3 EDX. */
+    uint32_t bit;  /**< 0 to 31. */
+};
+
+/**
+ * The CPUID bits that a feature shows.
+ *
+ * @param feature the feature
+ * @param i       0, 1, 2, ...
+ * @param bit     filled on success
+ * @return false beyond the last; some features show a value and no bit. Pure.
+ */
+HVTLFS_API bool hvtlfs_feature_cpuid_bit(enum hvtlfs_feature feature, size_t i,
+                                         struct hvtlfs_cpuid_bit *bit);
+
+/**
+ * What keeps a feature off where the host does not give it.
+ *
+ * @param feature the feature
+ * @param i       0, 1, 2, ...
+ * @return a static English phrase such as "the host gives no crash"; NULL beyond the last. Pure.
+ */
+HVTLFS_API const char *hvtlfs_feature_host_need(enum hvtlfs_feature feature, size_t i);
+
 /** What hvtlfs_features_parse() reads: a set and the values that some features carry. */
 struct hvtlfs_feature_list {
     struct hvtlfs_features features; /**< The features named. */

@@ -52,4 +52,6 @@
 #include <hvtlfs/time.h>
 #include <hvtlfs/vapic.h>
 
+#include <hvtlfs/check.h>
+
 #endif

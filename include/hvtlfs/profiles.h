@@ -46,7 +46,7 @@ enum hvtlfs_profile_kind {
 };
 
 /** One decision of a profile. The strings are static. */
-struct hvtlfs_profile_row {
+struct hvtlfs_profile_decision {
     enum hvtlfs_profile_kind kind; /**< Which of the next members count. */
     enum hvtlfs_feature feature;   /**< The feature; #HVTLFS_FEATURE_COUNT for a setting. */
     const char *name;              /**< The feature's or the setting's name. */
@@ -81,7 +81,7 @@ HVTLFS_API enum hvtlfs_profile hvtlfs_profile_find(const char *name, size_t size
  * @return false beyond the last row, or when @p profile is no profile
  */
 HVTLFS_API bool hvtlfs_profile_row(enum hvtlfs_profile profile, size_t i,
-                                   struct hvtlfs_profile_row *row);
+                                   struct hvtlfs_profile_decision *row);
 
 /**
  * The features of a profile and the values they carry.
