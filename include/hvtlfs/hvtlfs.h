@@ -53,5 +53,6 @@
 #include <hvtlfs/vapic.h>
 
 #include <hvtlfs/check.h>
+#include <hvtlfs/paste.h>
 
 #endif
