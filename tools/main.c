@@ -16,7 +16,19 @@ static const struct tool_verb verbs[] = {
      "hv-spinlocks=0x1fff; the hv- may be left out. It adds to the profile.\n"
      "'hvtlfs features' lists the names.\n",
      verb_cpuid},
-    {"features", "", "the names of feature lists and what they mean", NULL, verb_features},
+    {"features", "[PROFILE]", "the names of feature lists; why a profile has which", NULL,
+     verb_features},
+    {"check", "LIST|PROFILE|FILE", "what is wrong with enlightenments, and what guests do with them",
+     "LIST may be pasted from QEMU, libvirt or Xen; FILE may also be a dump by 'cpuid -r':\n"
+     "\n"
+     "hvtlfs check hv-relaxed,hv-stimer             a list\n"
+     "hvtlfs check --fix hv-stimer-direct           the same, completed\n"
+     "hvtlfs check '-cpu host,hv_time,hv_vapic'     a QEMU command line\n"
+     "hvtlfs check domain.xml                       a libvirt domain\n"
+     "hvtlfs check 'viridian=[\"defaults\"]'        an xl configuration\n"
+     "hvtlfs check windows-11                       a profile\n"
+     "cpuid -1 -r | hvtlfs check -                  another hypervisor, seen by a guest\n",
+     verb_check},
     {"page", "[--trap none|vmcall|vmmcall] [--code HEX]", "the hypercall page and its disassembly",
      NULL, verb_page},
     {"reftime", "--tsc-hz HZ [--offset N] [--plot|--svg] [TSC...]",

@@ -160,8 +160,8 @@ static bool set_trap_code(struct settings *settings, const char *digits)
 {
     size_t size;
     struct hvtlfs_config *config = &settings->config;
-    bool valid = hex_parse(digits, strlen(digits), config->trap_code, sizeof(config->trap_code),
-                           &size);
+    bool valid =
+        hex_parse(digits, strlen(digits), config->trap_code, sizeof(config->trap_code), &size);
     config->trap = HVTLFS_TRAP_CUSTOM;
     config->trap_size = valid ? (uint32_t)size : 0;
     return valid;
@@ -169,9 +169,9 @@ static bool set_trap_code(struct settings *settings, const char *digits)
 
 static bool set_trap(struct settings *settings, const char *value)
 {
-    static const char *const names[] = {
-        [HVTLFS_TRAP_NONE] = "none", [HVTLFS_TRAP_VMCALL] = "vmcall",
-        [HVTLFS_TRAP_VMMCALL] = "vmmcall"};
+    static const char *const names[] = {[HVTLFS_TRAP_NONE] = "none",
+                                        [HVTLFS_TRAP_VMCALL] = "vmcall",
+                                        [HVTLFS_TRAP_VMMCALL] = "vmmcall"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(value, names[i]) == 0) {
             settings->config.trap = (enum hvtlfs_trap)i;

@@ -25,6 +25,7 @@ struct tool_verb {
     int (*run)(const struct tool_verb *verb, int argc, char **argv);
 };
 
+int verb_check(const struct tool_verb *verb, int argc, char **argv);
 int verb_cpuid(const struct tool_verb *verb, int argc, char **argv);
 int verb_decode(const struct tool_verb *verb, int argc, char **argv);
 int verb_features(const struct tool_verb *verb, int argc, char **argv);
