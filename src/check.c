@@ -392,5 +392,10 @@ size_t hvtlfs_finding_text(const struct hvtlfs_finding *finding, char *buffer, s
         sentence_add(&text, ": ");
     }
     sentence_add(&text, finding->sentence);
+    if (finding->detail) {
+        sentence_add(&text, " (");
+        sentence_add(&text, finding->detail);
+        sentence_add(&text, ")");
+    }
     return sentence_end(&text);
 }

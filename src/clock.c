@@ -375,6 +375,23 @@ void hvtlfs_tsc_changed(struct hvtlfs_vp *vp, uint64_t ticks)
     hvti_unlock(partition);
 }
 
+void hvti_clock_restored(struct hvtlfs_partition *partition, uint64_t tsc_hz, bool invariant_tsc)
+{
+    struct hvti_clock *clock = &partition->clock;
+    bool moved = clock->tsc_hz != tsc_hz || !clock->invariant_tsc != !invariant_tsc;
+
+    begin_change(clock);
+    set32(&clock->source, HVTI_CLOCK_STOPPED);
+    set32(&clock->phase, HVTI_CLOCK_NOT_SET);
+    clock->tsc_hz = tsc_hz;
+    clock->invariant_tsc = invariant_tsc;
+    clock->migrated |= moved;
+    end_change(clock);
+    /* Whatever the page says: nobody shall believe it before the clock is set. */
+    partition->tsc_page.valid = hvti_has(partition, HVTLFS_FEATURE_REFERENCE_TSC);
+    hvti_tsc_page_withdraw(partition);
+}
+
 /* ---- The MSRs ---- */
 
 static void count_read(struct hvtlfs_vp *vp)

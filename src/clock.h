@@ -66,6 +66,10 @@ bool hvti_time_frozen(const struct hvtlfs_partition *partition);
 void hvti_clock_init(struct hvtlfs_partition *partition, const struct hvtlfs_config *config);
 void hvti_clock_reset(struct hvtlfs_partition *partition);
 
+/* The clock's numbers were set from a saved state: it stands still until it is thawed, on a host whose
+ * TSC is like this. Lock. */
+void hvti_clock_restored(struct hvtlfs_partition *partition, uint64_t tsc_hz, bool invariant_tsc);
+
 /* Whether the guest still has to learn that the TSC is invariant (TSC_INVARIANT_CONTROL). */
 bool hvti_invariant_tsc_hidden(const struct hvtlfs_partition *partition);
 

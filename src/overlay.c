@@ -84,8 +84,13 @@ static uint8_t *page_of_slot(const struct hvti_overlays *overlays, uint32_t slot
     return overlays->pages + (size_t)slot * HVTLFS_PAGE_SIZE;
 }
 
+uint8_t *hvti_overlay_bytes(const struct hvtlfs_partition *partition, uint32_t slot)
+{
+    return page_of_slot(&partition->overlays, slot);
+}
+
 /* What the host is told about a slot. */
-static struct hvtlfs_overlay describe(const struct hvtlfs_partition *partition, uint32_t slot)
+struct hvtlfs_overlay hvti_overlay_describe(const struct hvtlfs_partition *partition, uint32_t slot)
 {
     const struct hvti_overlays *overlays = &partition->overlays;
     uint32_t partition_slots = count_bits(overlays->partition_kinds);
@@ -133,14 +138,14 @@ static uint32_t find_below(const struct hvti_overlays *overlays, uint64_t gpa, u
 
 static bool host_set(struct hvtlfs_partition *partition, uint32_t slot)
 {
-    struct hvtlfs_overlay overlay = describe(partition, slot);
+    struct hvtlfs_overlay overlay = hvti_overlay_describe(partition, slot);
 
     return hvti_host_overlay_set(&partition->host, &overlay);
 }
 
 static void host_clear(struct hvtlfs_partition *partition, uint32_t slot)
 {
-    struct hvtlfs_overlay overlay = describe(partition, slot);
+    struct hvtlfs_overlay overlay = hvti_overlay_describe(partition, slot);
 
     hvti_host_overlay_clear(&partition->host, &overlay);
 }
@@ -239,7 +244,7 @@ static bool exchange(struct hvtlfs_partition *partition, uint32_t slot, uint64_t
     return exchange_with_ram(&partition->host, gpa, page_of_slot(overlays, slot));
 }
 
-static bool copy_in(struct hvtlfs_partition *partition, uint32_t slot, uint64_t gpa)
+bool hvti_overlay_copy_in(struct hvtlfs_partition *partition, uint32_t slot, uint64_t gpa)
 {
     if (!hvti_host_gpa_is_ram(&partition->host, gpa) || !exchange(partition, slot, gpa)) {
         return false;
@@ -248,7 +253,7 @@ static bool copy_in(struct hvtlfs_partition *partition, uint32_t slot, uint64_t 
     return true;
 }
 
-static bool copy_out(struct hvtlfs_partition *partition, uint32_t slot)
+bool hvti_overlay_copy_out(struct hvtlfs_partition *partition, uint32_t slot)
 {
     struct hvti_overlays *overlays = &partition->overlays;
 
@@ -264,13 +269,13 @@ static bool copy_out(struct hvtlfs_partition *partition, uint32_t slot)
 static bool place(struct hvtlfs_partition *partition, uint32_t slot, uint64_t gpa)
 {
     return hvti_host_maps_overlays(&partition->host) ? map_in(partition, slot, gpa)
-                                                     : copy_in(partition, slot, gpa);
+                                                     : hvti_overlay_copy_in(partition, slot, gpa);
 }
 
 static bool take(struct hvtlfs_partition *partition, uint32_t slot)
 {
     if (!hvti_host_maps_overlays(&partition->host)) {
-        return copy_out(partition, slot);
+        return hvti_overlay_copy_out(partition, slot);
     }
     map_out(partition, slot);
     return true;
@@ -340,8 +345,8 @@ bool hvti_overlay_write(struct hvtlfs_partition *partition, uint32_t slot, uint3
     uint8_t *bytes = content(partition, slot);
 
     if (!bytes) {
-        return hvti_host_gpa_write(&partition->host, partition->overlays.gpa[slot] + offset,
-                                   buffer, size);
+        return hvti_host_gpa_write(&partition->host, partition->overlays.gpa[slot] + offset, buffer,
+                                   size);
     }
     memcpy(bytes + offset, buffer, size);
     return true;

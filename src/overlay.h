@@ -79,6 +79,17 @@ void *hvti_overlay_mapped(const struct hvtlfs_partition *partition, uint32_t slo
 bool hvti_overlay_cas32(struct hvtlfs_partition *partition, uint32_t slot, uint32_t offset,
                         uint32_t *expected, uint32_t desired, bool *done);
 
+/* ---- Saved state: no VP runs, and the pages' bytes and places may be set directly ---- */
+
+/* What a slot is, and whether its bytes are those of the page or those that it covers. */
+struct hvtlfs_overlay hvti_overlay_describe(const struct hvtlfs_partition *partition, uint32_t slot);
+uint8_t *hvti_overlay_bytes(const struct hvtlfs_partition *partition, uint32_t slot);
+
+/* A page that was placed by exchange: give back what it covers, whatever the host does by itself. And
+ * the other way. False, and everything as it was, if guest memory is out of reach. */
+bool hvti_overlay_copy_out(struct hvtlfs_partition *partition, uint32_t slot);
+bool hvti_overlay_copy_in(struct hvtlfs_partition *partition, uint32_t slot, uint64_t gpa);
+
 /* Take the page away and clear its content. */
 void hvti_overlay_reset(struct hvtlfs_partition *partition, uint32_t slot);
 

@@ -151,7 +151,7 @@ enum hvtlfs_msr_result hvti_reenlightenment_read(struct hvtlfs_vp *vp, uint32_t 
 }
 
 /* TLFS 16.6.1: a fixed interrupt to one VP. Vectors below 16 cannot be fixed interrupts. */
-static bool control_is_good(struct hvtlfs_partition *partition, uint64_t value)
+bool hvti_reenlightenment_is_good(const struct hvtlfs_partition *partition, uint64_t value)
 {
     uint64_t target = value >> HV_MSR_REENLIGHTENMENT_CONTROL_TARGET_VP_SHIFT;
 
@@ -169,7 +169,7 @@ enum hvtlfs_msr_result hvti_reenlightenment_write(struct hvtlfs_vp *vp, uint32_t
     struct hvtlfs_partition *partition = vp->partition;
 
     (void)number;
-    if (!control_is_good(partition, value)) {
+    if (!hvti_reenlightenment_is_good(partition, value)) {
         return HVTLFS_MSR_FAULT;
     }
     hvti_lock(partition);

@@ -37,6 +37,9 @@ struct hvti_reenlighten_work hvti_reenlighten_thaw(struct hvtlfs_partition *part
 void hvti_reenlighten_do(struct hvtlfs_partition *partition,
                          const struct hvti_reenlighten_work *work);
 
+/* Whether REENLIGHTENMENT_CONTROL may have this value (TLFS 16.6.1). */
+bool hvti_reenlightenment_is_good(const struct hvtlfs_partition *partition, uint64_t value);
+
 /* All VPs' TSCs were moved by `ticks`. Lock. */
 void hvti_reenlighten_shift(struct hvtlfs_partition *partition, uint64_t ticks);
 

@@ -111,7 +111,7 @@ static inline bool hvti_has(const struct hvtlfs_partition *partition, enum hvtlf
     return hvti_mask_has(partition->features, feature);
 }
 
-static inline struct hvtlfs_vp *hvti_vp_by_index(struct hvtlfs_partition *partition,
+static inline struct hvtlfs_vp *hvti_vp_by_index(const struct hvtlfs_partition *partition,
                                                  uint32_t vp_index)
 {
     uint32_t slot = vp_index < HVTLFS_MAX_VPS ? partition->slot_of[vp_index] : 0;

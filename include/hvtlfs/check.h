@@ -43,6 +43,7 @@ struct hvtlfs_finding {
     enum hvtlfs_feature other;     /**< The one that is missing, or #HVTLFS_FEATURE_COUNT. */
     const char *sentence;          /**< What it comes to; see hvtlfs_finding_text() too. */
     const char *source;            /**< Who says so. */
+    const char *detail;            /**< The member or field concerned, or NULL. */
 };
 
 /** Takes findings, one call each, in the order of severity of the tables: dependencies first. */

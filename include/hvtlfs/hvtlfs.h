@@ -54,5 +54,6 @@
 
 #include <hvtlfs/check.h>
 #include <hvtlfs/paste.h>
+#include <hvtlfs/state.h>
 
 #endif
