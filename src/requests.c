@@ -87,3 +87,10 @@ void hvti_requests_reset(struct hvtlfs_vp *vp)
 {
     set_npiep(vp, 0);
 }
+
+void hvti_requests_restored(struct hvtlfs_vp *vp)
+{
+    if (vp->requests.npiep) {
+        hvti_host_npiep(&vp->partition->host, vp->index, vp->requests.npiep);
+    }
+}

@@ -13,4 +13,7 @@ struct hvti_requests {
 
 void hvti_requests_reset(struct hvtlfs_vp *vp);
 
+/* The MSR was set from a saved state: the host does not know yet. */
+void hvti_requests_restored(struct hvtlfs_vp *vp);
+
 #endif

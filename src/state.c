@@ -27,6 +27,9 @@ enum check {
     CHECK_BOOL,
     CHECK_HYPERCALL,
     CHECK_REENLIGHTENMENT,
+    CHECK_LAZY,
+    CHECK_NPIEP,
+    CHECK_UNHALTED,
 };
 
 struct row {
@@ -36,6 +39,7 @@ struct row {
     uint8_t since;
     uint8_t width; /* bytes of one number */
     uint8_t check;
+    uint8_t feature;      /* without it the numbers are 0; HVTLFS_FEATURE_COUNT: any */
     uint16_t config;      /* where it is in struct hvtlfs_config, for SCOPE_CONFIG */
     uint16_t config_size; /* and how long; 0 for all others */
     uint32_t offset;      /* in the struct of its scope */
@@ -51,6 +55,7 @@ struct row {
      since,                                                                                        \
      (bits) / 8,                                                                                   \
      CHECK_ANY,                                                                                    \
+     HVTLFS_FEATURE_COUNT,                                                                         \
      offsetof(struct hvtlfs_config, config),                                                       \
      SIZE_OF(struct hvtlfs_config, config),                                                        \
      offsetof(struct hvtlfs_partition, member),                                                    \
@@ -63,30 +68,33 @@ struct row {
      since,                                                                                        \
      (bits) / 8,                                                                                   \
      CHECK_ANY,                                                                                    \
+     HVTLFS_FEATURE_COUNT,                                                                         \
      0,                                                                                            \
      0,                                                                                            \
      offsetof(struct hvtlfs_partition, member),                                                    \
      SIZE_OF(struct hvtlfs_partition, member),                                                     \
      #member},
-#define PARTITION(section, tag, since, member, bits, check)                                        \
+#define PARTITION(section, tag, since, feature, member, bits, check)                               \
     {section,                                                                                      \
      tag,                                                                                          \
      SCOPE_PARTITION,                                                                              \
      since,                                                                                        \
      (bits) / 8,                                                                                   \
      CHECK_##check,                                                                                \
+     HVTLFS_FEATURE_##feature,                                                                     \
      0,                                                                                            \
      0,                                                                                            \
      offsetof(struct hvtlfs_partition, member),                                                    \
      SIZE_OF(struct hvtlfs_partition, member),                                                     \
      #member},
-#define VP(section, tag, since, member, bits, check)                                               \
+#define VP(section, tag, since, feature, member, bits, check)                                      \
     {section,                                                                                      \
      tag,                                                                                          \
      SCOPE_VP,                                                                                     \
      since,                                                                                        \
      (bits) / 8,                                                                                   \
      CHECK_##check,                                                                                \
+     HVTLFS_FEATURE_##feature,                                                                     \
      0,                                                                                            \
      0,                                                                                            \
      offsetof(struct hvtlfs_vp, member),                                                           \
@@ -109,9 +117,9 @@ static const struct row rows[] = {
                        SIZE_OF(struct hvtlfs_partition, member),                                   \
                    "both sides of " #member);
 #define SAME(tag, since, member, bits) WHOLE(struct hvtlfs_partition, member, bits)
-#define PARTITION(section, tag, since, member, bits, check)                                        \
+#define PARTITION(section, tag, since, feature, member, bits, check)                               \
     WHOLE(struct hvtlfs_partition, member, bits)
-#define VP(section, tag, since, member, bits, check) WHOLE(struct hvtlfs_vp, member, bits)
+#define VP(section, tag, since, feature, member, bits, check) WHOLE(struct hvtlfs_vp, member, bits)
 #include "saved.def"
 
 /* ---- The bytes ---- */
@@ -694,6 +702,10 @@ static bool check_value(const struct load *load, const struct row *row, uint64_t
 {
     const struct hvtlfs_partition *partition = load->partition;
 
+    if (value && row->feature < HVTLFS_FEATURE_COUNT &&
+        !hvti_has(partition, (enum hvtlfs_feature)row->feature)) {
+        return false;
+    }
     switch (row->check) {
     case CHECK_BOOL:
         return value <= 1;
@@ -701,6 +713,12 @@ static bool check_value(const struct load *load, const struct row *row, uint64_t
         return !(value & HV_MSR_HYPERCALL_ENABLE) || page_of(value) < partition->gpa_limit;
     case CHECK_REENLIGHTENMENT:
         return hvti_reenlightenment_is_good(partition, value);
+    case CHECK_LAZY:
+        return hvti_lazy_eoi_is_good(partition, value);
+    case CHECK_NPIEP:
+        return !(value & HV_MSR_NPIEP_CONFIG_RSVD_MASK);
+    case CHECK_UNHALTED:
+        return hvti_unhalted_is_good(value);
     case CHECK_ANY:
     default:
         return true;
@@ -1211,6 +1229,17 @@ static void load_numbers(struct load *load)
     hvti_clock_restored(partition, tsc_hz, invariant_tsc);
 }
 
+/* What the host does for the guest on its behalf, it has to do here too. Without the lock. */
+static void tell_host(struct hvtlfs_partition *partition)
+{
+    uint32_t slot;
+
+    for (slot = 0; slot < partition->vp_count; slot++) {
+        hvti_requests_restored(&partition->vps[slot]);
+        hvti_stats_restored(&partition->vps[slot]);
+    }
+}
+
 enum hvtlfs_status hvtlfs_state_load(struct hvtlfs_partition *partition, const void *state,
                                      size_t size, struct hvtlfs_error *error)
 {
@@ -1233,6 +1262,9 @@ enum hvtlfs_status hvtlfs_state_load(struct hvtlfs_partition *partition, const v
         load_numbers(&load);
     }
     hvti_unlock(partition);
+    if (!status) {
+        tell_host(partition);
+    }
     return status;
 }
 

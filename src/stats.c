@@ -119,3 +119,17 @@ void hvti_stats_reset(struct hvtlfs_vp *vp)
         reset_page(vp, which);
     }
 }
+
+void hvti_stats_restored(struct hvtlfs_vp *vp)
+{
+    struct hvtlfs_partition *partition = vp->partition;
+    uint32_t which;
+
+    for (which = 0; which < HVTI_STATS_PAGES; which++) {
+        uint32_t slot = slot_of_kind(vp, kinds[which]);
+
+        if (slot != HVTI_NO_SLOT && hvti_overlay_gpa(partition, slot) != HVTI_NOWHERE) {
+            hvti_host_stats_page(&partition->host, vp->index, kinds[which], true);
+        }
+    }
+}

@@ -15,4 +15,7 @@ struct hvti_stats {
 
 void hvti_stats_reset(struct hvtlfs_vp *vp);
 
+/* The MSRs and pages were set from a saved state: the host does not know yet that they are shown. */
+void hvti_stats_restored(struct hvtlfs_vp *vp);
+
 #endif

@@ -88,6 +88,13 @@ void hvti_unhalted_poll(struct hvtlfs_vp *vp)
     await(vp, now);
 }
 
+bool hvti_unhalted_is_good(uint64_t config)
+{
+    return !(config & HV_MSR_STIME_UNHALTED_TIMER_CONFIG_RSVD_Z_MASK) &&
+           (!(config & HV_MSR_STIME_UNHALTED_TIMER_CONFIG_ENABLED) ||
+            vector_of(config) == VECTOR_NMI || vector_of(config) >= VECTOR_FIRST);
+}
+
 enum hvtlfs_msr_result hvti_unhalted_config_read(struct hvtlfs_vp *vp, uint32_t number,
                                                  uint64_t *value)
 {

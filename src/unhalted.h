@@ -3,6 +3,7 @@
 #ifndef HVTI_UNHALTED_H
 #define HVTI_UNHALTED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct hvtlfs_vp;
@@ -15,5 +16,8 @@ struct hvti_unhalted {
 
 void hvti_unhalted_reset(struct hvtlfs_vp *vp);
 void hvti_unhalted_poll(struct hvtlfs_vp *vp);
+
+/* Whether the config MSR can have this value. */
+bool hvti_unhalted_is_good(uint64_t config);
 
 #endif

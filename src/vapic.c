@@ -337,6 +337,17 @@ static enum hvti_eoi_bit way_to_bit(const struct hvtlfs_partition *partition)
     return hvti_host_maps_overlays(&partition->host) ? HVTI_EOI_BIT_MAPPED : HVTI_EOI_BIT_COPIED;
 }
 
+bool hvti_lazy_eoi_is_good(const struct hvtlfs_partition *partition, uint64_t lazy)
+{
+    uint64_t state = lazy & ~(uint64_t)LAZY_VECTOR;
+
+    if (lazy == LAZY_IDLE) {
+        return true;
+    }
+    return way_to_bit(partition) != HVTI_EOI_BIT_NONE &&
+           (state == LAZY_ARMED || state == LAZY_ENDED);
+}
+
 void hvti_vapic_init(struct hvtlfs_vp *vp)
 {
     const struct hvtlfs_partition *partition = vp->partition;

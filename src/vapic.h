@@ -3,8 +3,10 @@
 #ifndef HVTI_VAPIC_H
 #define HVTI_VAPIC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+struct hvtlfs_partition;
 struct hvtlfs_vp;
 
 /* How the library gets at the bit that says "no EOI required". */
@@ -30,5 +32,8 @@ void hvti_vapic_reset(struct hvtlfs_vp *vp);
 
 /* Write a byte of the assist page, if the guest has one in reach. */
 void hvti_assist_page_set(struct hvtlfs_vp *vp, uint32_t offset, uint8_t byte);
+
+/* Whether the state of lazy EOI can be this between two calls of a VP of the partition. */
+bool hvti_lazy_eoi_is_good(const struct hvtlfs_partition *partition, uint64_t lazy);
 
 #endif
