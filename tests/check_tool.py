@@ -108,9 +108,9 @@ def check_manual_complete():
 
 # ---- Usage ----
 
-VERBS = ["cpuid", "features", "page", "decode", "replay"]
+VERBS = ["cpuid", "features", "check", "page", "decode", "replay", "state"]
 COMMANDS = ["partition", "cpuid", "rdmsr", "wrmsr", "hypercall", "regs", "read", "write", "tsc",
-            "sleep", "interrupts", "events", "reset"]
+            "sleep", "interrupts", "events", "reset", "save", "load"]
 
 
 def check_usage():
@@ -178,9 +178,69 @@ def registers_of(leaf):
 def check_features():
     expect("features", ["features"], 0, "relaxed", "vapic", "spinlocks", where="out")
     expect("features with an argument", ["features", "x"], 2, "'x'", where="err")
-    rows = json_lines("features", "--json")
+    expect("features PROFILE", ["features", "windows-11"], 0, "gives   relaxed", "leaves  crash")
+    whole = json_lines("features", "--json")
+    check("features --json is one object", len(whole) == 1, whole)
+    rows = whole[0]["features"]
+    names = {row["name"] for row in rows}
     check("features --json", rows and all(row["name"] and row["summary"] for row in rows), rows)
-    check("feature names are unique", len({row["name"] for row in rows}) == len(rows))
+    check("feature names are unique", len(names) == len(rows))
+    check("dependencies name features", all(set(row["needs"]) <= names for row in rows))
+    for profile in whole[0]["profiles"]:
+        given = [row["name"] for row in profile["rows"] if row["kind"] != "sets"]
+        check(f"profile {profile['name']} decides every feature with a reason",
+              sorted(given) == sorted(names) and all(row["reason"] for row in profile["rows"]))
+
+
+DUMP = """CPU:
+   0x00000001 0x00: eax=0x000306c3 ebx=0x00010800 ecx=0xfffa3223 edx=0x0f8bfbff
+   0x40000000 0x00: eax=0x40000005 ebx=0x7263694d ecx=0x666f736f edx=0x76482074
+   0x40000001 0x00: eax=0x31237648 ebx=0x00000000 ecx=0x00000000 edx=0x00000000
+   0x40000003 0x00: eax=0x0000024a ebx=0x00001000 ecx=0x00000000 edx=0x00000000
+   0x40000004 0x00: eax=0x00000020 ebx=0xffffffff ecx=0x00000000 edx=0x00000000
+   0x40000005 0x00: eax=0xffffffff ebx=0x00000040 ecx=0x00000000 edx=0x00000000
+"""
+
+
+def check_check():
+    expect("check: a good list", ["check", "--guest", "linux", "hypercall,vpindex,relaxed"], 0,
+           "0 errors")
+    expect("check: a dependency", ["check", "stimer"], 1, "hv-stimer needs hv-synic")
+    expect("check --fix", ["check", "--fix", "hv-stimer-direct"], 0, "hv-vpindex", "hv-synic",
+           "hv-time-ref-count")
+    expect("check: a QEMU line as typed", ["check", "-cpu", "host,hv_relaxed,hv_time"], 1,
+           "mandatory-vp-index")
+    expect("check: a typing error", ["check", "-cpu host,hv_relaxt"], 2, "'relaxt'", where="err")
+    expect("check: nothing", ["check"], 2, "expected one", where="err")
+    expect("check: a guest nobody knows", ["check", "--guest", "os2", "relaxed"], 2, "os2",
+           where="err")
+    expect("check: a dump", ["check", "-"], 1, "mandatory-hypercall", "cpu-management",
+           "stimer-without-synic", script=DUMP.encode())
+    for profile in json_lines("features", "--json")[0]["profiles"]:
+        guest = {"linux": "linux", "freebsd": "freebsd"}.get(profile["name"], "windows")
+        answer = json_lines("check", "--json", "--guest", guest, profile["name"])
+        check(f"check {profile['name']} finds no error", answer and answer[0]["errors"] == 0, answer)
+
+
+def check_state():
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "state")
+        start = f"partition vps=2\nwrmsr 0 GUEST_OS_ID 0x8100000000000000\nwrmsr 0 HYPERCALL 0x5001\n"
+        replay("save and load", (start + f"save {file} => ok\nwrmsr 0 GUEST_OS_ID 1\n"
+               f"load {file} => ok\nrdmsr 1 GUEST_OS_ID => 0x8100000000000000\n"
+               "read 0x5000 4 => 0f01c1c3\n").encode(), 0)
+        expect("state", ["state", file], 0, "identity.guest_os_id", "0x8100000000000000", "VCLK of VP 1")
+        fields = json_lines("state", "--json", file)
+        check("state --json", {"section", "tag", "name", "size", "value"} <= set(fields[0]), fields)
+        with open(file, "r+b") as damaged:
+            damaged.seek(100)
+            damaged.write(b"x")
+        expect("state: damaged", ["state", file], 1, "header.digest")
+        replay("load what is damaged", f"partition vps=2\nload {file}\n".encode(), 0,
+               options=["--print"])
+        replay("load into another partition", f"partition vps=3\nload {file}\n".encode(), 0,
+               "refused", options=["--print"])
+    expect("state: no file", ["state", "/nonexistent"], 2, "/nonexistent", where="err")
 
 
 def check_page():
@@ -512,6 +572,8 @@ def main():
     check_usage()
     check_cpuid()
     check_features()
+    check_check()
+    check_state()
     check_page()
     check_reftime()
     check_decode()

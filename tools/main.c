@@ -62,6 +62,11 @@ static const struct tool_verb verbs[] = {
      "    wrmsr 0 0x40000000 0x8100000000000000 => ok\n"
      "    rdmsr 1 0x40000002      => 1\n",
      verb_replay},
+    {"state", "FILE", "what is in a saved state, field by field",
+     "A program writes one with hvtlfs_state_save(), a script with the command 'save'.\n"
+     "\n"
+     "Exit status 1: the bytes are damaged; what came before the damage has been printed.\n",
+     verb_state},
 };
 
 static void print_help(void)

@@ -1027,6 +1027,16 @@ enum hvtlfs_status model_host_partition(struct model_host *host, const struct hv
     return hvtlfs_partition_init(host->partition_memory, size, config, partition, error);
 }
 
+void model_host_forget(struct model_host *host)
+{
+    enter(host);
+    host->overlay_count = 0;
+    for (uint32_t i = 0; i < host->deadlines_end; i++) {
+        host->vps[i].deadline = HVTLFS_TIME_NEVER;
+    }
+    leave(host);
+}
+
 /* ---- Life ---- */
 
 void model_host_options_init(struct model_host_options *options)
@@ -1400,14 +1410,19 @@ size_t model_host_events_of(struct model_host *host, enum model_event_kind kind)
     return found;
 }
 
-void model_host_clear_events(struct model_host *host)
+void model_host_keep_events(struct model_host *host, size_t count)
 {
     enter(host);
-    for (size_t i = 0; i < host->event_count; i++) {
+    for (size_t i = count; i < host->event_count; i++) {
         free((void *)(uintptr_t)host->events[i].note);
     }
-    host->event_count = 0;
+    host->event_count = count < host->event_count ? count : host->event_count;
     leave(host);
+}
+
+void model_host_clear_events(struct model_host *host)
+{
+    model_host_keep_events(host, 0);
 }
 
 /* ---- Failure injection ---- */

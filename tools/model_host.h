@@ -79,6 +79,10 @@ enum hvtlfs_status model_host_partition(struct model_host *host, const struct hv
                                         struct hvtlfs_partition **partition,
                                         struct hvtlfs_error *error);
 
+/* The partition that these overlays and deadlines belong to is gone, as after a migration: nobody will
+ * clear them. Memory, clocks and everything else stay. */
+void model_host_forget(struct model_host *host);
+
 /* ---- What the guest sees of its memory ---- */
 
 enum model_access {
@@ -208,6 +212,9 @@ bool model_host_event(struct model_host *host, size_t n, struct model_event *eve
 /* How many events of a kind are in the log. */
 size_t model_host_events_of(struct model_host *host, enum model_event_kind kind);
 void model_host_clear_events(struct model_host *host);
+
+/* Keep the oldest `count` only. */
+void model_host_keep_events(struct model_host *host, size_t count);
 
 /* "spin-wait", "reset"...; and the whole event as "spin-wait vp=0 spins=0x10" in the manner of
    snprintf. */

@@ -28,6 +28,7 @@ struct replay {
     struct model_host *host;
     struct hvtlfs_partition *partition; /* NULL before the partition line */
     uint32_t vp_count;
+    struct hvtlfs_config config;  /* what the partition was made from */
     struct hvtlfs_features asked; /* what the partition line wants to offer */
     struct replay_vp *vps;
 
@@ -62,6 +63,13 @@ replay_function replay_post;
 replay_function replay_signal;
 replay_function replay_connection;
 replay_function replay_deadline;
+
+/* ---- Saved state ---- */
+
+replay_function replay_save, replay_load;
+
+/* Save the partition and go on in a fresh one; with `fresh` false only stop and restart its clock. */
+bool replay_renew(struct replay *replay, bool fresh);
 
 /* Say what was expected; returns false. */
 __attribute__((format(printf, 2, 3))) bool replay_expected(struct replay *replay,
@@ -103,6 +111,8 @@ void replay_serve_kicks(struct replay *replay);
 struct replay_options {
     bool print; /* every command with its result */
     bool as_json;
+    bool freezes; /* stop and restart the clock after every command */
+    bool renews;  /* and, meanwhile, move into a fresh partition */
 };
 
 /* Run one script. Returns the exit status; messages have been printed. */

@@ -840,6 +840,8 @@ static const struct replay_command commands[] = {
     {"connection", "ID KIND ...", 2, 6, false, replay_connection},
     {"deadline", "VP", 1, 1, false, replay_deadline},
     {"reset", "[VP]", 0, 1, false, run_reset},
+    {"save", "FILE", 1, 1, false, replay_save},
+    {"load", "FILE", 1, 1, false, replay_load},
 };
 
 const struct replay_command *replay_command_row(size_t i)

@@ -309,6 +309,7 @@ static bool create(struct replay *replay, struct settings *settings)
         (void)hvtlfs_error_text(&error, sentence, sizeof(sentence));
         return replay_expected(replay, "%s", sentence);
     }
+    replay->config = settings->config;
     text_add(&replay->result, "ok");
     return true;
 }

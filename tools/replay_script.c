@@ -325,6 +325,9 @@ static int run_command(struct script *script, size_t count, const char *expected
         print_notes(script);
     }
     replay_serve_kicks(replay);
+    if (script->options->freezes && !replay_renew(replay, script->options->renews)) {
+        return malformed(script);
+    }
     const char *result = text_string(&replay->result);
     bool ok = expected == NULL ||
               (command->hex ? same_digits(expected, result) : same_words(expected, result));

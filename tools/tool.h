@@ -32,6 +32,7 @@ int verb_features(const struct tool_verb *verb, int argc, char **argv);
 int verb_page(const struct tool_verb *verb, int argc, char **argv);
 int verb_reftime(const struct tool_verb *verb, int argc, char **argv);
 int verb_replay(const struct tool_verb *verb, int argc, char **argv);
+int verb_state(const struct tool_verb *verb, int argc, char **argv);
 
 /* An option of a verb: a flag, or, with an argument's name, a value. */
 struct tool_option {
