@@ -7,6 +7,21 @@
 
 #include <hvtlfs/vpset.h>
 
+void hvti_host_trace(const struct hvti_host *host, const struct hvtlfs_event *event)
+{
+    host->ops.trace(host->context, event);
+}
+
+static inline void tell(const struct hvti_host *host, enum hvtlfs_event_kind kind,
+                        uint32_t vp_index, uint32_t code, uint64_t value, uint32_t result)
+{
+    if (hvti_host_is_watched(host)) {
+        const struct hvtlfs_event event = {kind, vp_index, code, result, value, 0};
+
+        hvti_host_trace(host, &event);
+    }
+}
+
 void hvti_host_copy(struct hvti_host *host, const struct hvtlfs_host_ops *ops, void *context)
 {
     size_t known = ops->size < sizeof(host->ops) ? ops->size : sizeof(host->ops);
@@ -120,11 +135,15 @@ bool hvti_host_maps_overlays(const struct hvti_host *host)
 
 bool hvti_host_overlay_set(const struct hvti_host *host, const struct hvtlfs_overlay *overlay)
 {
-    return host->ops.overlay_set(host->context, overlay);
+    bool shown = host->ops.overlay_set(host->context, overlay);
+
+    tell(host, HVTLFS_EVENT_OVERLAY_SET, overlay->vp_index, overlay->kind, overlay->gpa, shown);
+    return shown;
 }
 
 void hvti_host_overlay_clear(const struct hvti_host *host, const struct hvtlfs_overlay *overlay)
 {
+    tell(host, HVTLFS_EVENT_OVERLAY_CLEAR, overlay->vp_index, overlay->kind, overlay->gpa, 0);
     host->ops.overlay_clear(host->context, overlay);
 }
 
@@ -147,6 +166,7 @@ void hvti_host_interrupt(const struct hvti_host *host, uint32_t vp_index, uint32
 {
     const struct hvtlfs_interrupt interrupt = {.vector = vector, .auto_eoi = auto_eoi};
 
+    tell(host, HVTLFS_EVENT_INTERRUPT, vp_index, vector, auto_eoi, 0);
     host->ops.request_interrupt(host->context, vp_index, &interrupt);
 }
 
@@ -154,17 +174,20 @@ void hvti_host_nmi(const struct hvti_host *host, uint32_t vp_index)
 {
     const struct hvtlfs_interrupt interrupt = {.vector = 2, .nmi = true};
 
+    tell(host, HVTLFS_EVENT_INTERRUPT, vp_index, 2, 0, 1);
     host->ops.request_interrupt(host->context, vp_index, &interrupt);
 }
 
 void hvti_host_kick(const struct hvti_host *host, uint32_t vp_index)
 {
+    tell(host, HVTLFS_EVENT_KICK, vp_index, 0, 0, 0);
     host->ops.kick(host->context, vp_index);
 }
 
 void hvti_host_apic_write(const struct hvti_host *host, uint32_t vp_index,
                           enum hvtlfs_apic_register reg, uint64_t value)
 {
+    tell(host, HVTLFS_EVENT_APIC_WRITE, vp_index, reg, value, 0);
     host->ops.apic_write(host->context, vp_index, reg, value);
 }
 
@@ -186,11 +209,13 @@ uint64_t hvti_host_time(const struct hvti_host *host)
 
 void hvti_host_tsc_emulation(const struct hvti_host *host, bool in_force)
 {
+    tell(host, HVTLFS_EVENT_TSC_EMULATION, HVTLFS_NO_VP, in_force, 0, 0);
     host->ops.tsc_emulation(host->context, in_force);
 }
 
 void hvti_host_arm_deadline(const struct hvti_host *host, uint32_t vp_index, uint64_t deadline)
 {
+    tell(host, HVTLFS_EVENT_DEADLINE, vp_index, 0, deadline, 0);
     host->ops.arm_deadline(host->context, vp_index, deadline);
 }
 
@@ -201,17 +226,20 @@ uint64_t hvti_host_vp_runtime(const struct hvti_host *host, uint32_t vp_index)
 
 void hvti_host_spin_wait(const struct hvti_host *host, uint32_t vp_index, uint32_t spins)
 {
+    tell(host, HVTLFS_EVENT_SPIN_WAIT, vp_index, spins, 0, 0);
     host->ops.spin_wait(host->context, vp_index, spins);
 }
 
 void hvti_host_system_reset(const struct hvti_host *host, uint32_t vp_index)
 {
+    tell(host, HVTLFS_EVENT_RESET, vp_index, 0, 0, 0);
     host->ops.system_reset(host->context, vp_index);
 }
 
 void hvti_host_crash(const struct hvti_host *host, uint32_t vp_index,
                      const struct hvtlfs_crash *crash)
 {
+    tell(host, HVTLFS_EVENT_CRASH, vp_index, 0, crash->control, 0);
     host->ops.crash(host->context, vp_index, crash);
 }
 
@@ -241,6 +269,10 @@ bool hvti_host_debug_write(const struct hvti_host *host, uint32_t vp_index, uint
 void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
                          const struct hvtlfs_vp_set *targets, const struct hvtlfs_flush *flush)
 {
+    if (hvti_host_is_watched(host)) {
+        tell(host, HVTLFS_EVENT_FLUSH, vp_index, hvtlfs_vp_set_count(targets), flush->range_count,
+             0);
+    }
     host->ops.tlb_flush(host->context, vp_index, targets, flush);
 }
 
@@ -267,6 +299,9 @@ static void interrupt_each(const struct hvti_host *host, uint32_t vector,
 void hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
                         const struct hvtlfs_vp_set *targets)
 {
+    if (hvti_host_is_watched(host)) {
+        tell(host, HVTLFS_EVENT_IPI, vp_index, vector, hvtlfs_vp_set_count(targets), 0);
+    }
     if (!host->ops.send_ipi) {
         interrupt_each(host, vector, targets);
     } else if (!hvtlfs_vp_set_is_empty(targets)) {

@@ -4,6 +4,7 @@
 #define HVTI_HOST_H
 
 #include <hvtlfs/host.h>
+#include <hvtlfs/trace.h>
 
 #include "util.h"
 
@@ -12,6 +13,14 @@ struct hvti_host {
     struct hvtlfs_host_ops ops;
     void *context;
 };
+
+/* Tell whoever watches. */
+void hvti_host_trace(const struct hvti_host *host, const struct hvtlfs_event *event);
+
+static inline bool hvti_host_is_watched(const struct hvti_host *host)
+{
+    return __builtin_expect(host->ops.trace != NULL, 0);
+}
 
 /* What a feature may need of the host. A need is met by one callback or by one of several. */
 enum hvti_need {

@@ -20,6 +20,7 @@ struct call_row {
     uint64_t gate;                                 /* bits 1 << enum hvtlfs_feature */
     uint16_t (*handler)(struct hvti_call *call);   /* NULL: `status` is the answer */
     uint16_t status;
+    uint16_t counter;
 };
 
 #define CALL(name, gate_, input_, most_, reps_, in_, out_, output_, handler_, clause_)             \
@@ -31,9 +32,13 @@ struct call_row {
                .element_out = out_,                                                                \
                .output = output_},                                                                 \
      .gate = gate_,                                                                                \
-     .handler = hvti_##handler_},
+     .handler = hvti_##handler_,                                                                   \
+     .counter = HVTI_CALL_COUNTER_##name},
 #define ABSENT(name, gate_, status_, clause_)                                                      \
-    {.shape = {.code = name}, .gate = gate_, .status = status_},
+    {.shape = {.code = name},                                                                      \
+     .gate = gate_,                                                                                \
+     .status = status_,                                                                            \
+     .counter = HVTI_CALL_COUNTER_OTHER},
 
 /* The first row is that of all codes that have none. The others are sorted by code. */
 static const struct call_row rows[] = {
@@ -173,6 +178,17 @@ static uint16_t find(struct run *run, uint16_t code)
         }
     }
     return row->gate & ~partition->features ? HV_STATUS_ACCESS_DENIED : row->status;
+}
+
+void hvti_call_counter(uint32_t counter, uint16_t *code, uint64_t *features)
+{
+    size_t row = 0;
+
+    while (rows[row].counter != counter) {
+        row++;
+    }
+    *code = rows[row].shape.code;
+    *features = rows[row].gate;
 }
 
 /* ---- Registers ---- */
@@ -536,6 +552,32 @@ static uint16_t dispatch(struct run *run)
     return run->shape->rep ? run_reps(run) : run_simple(run);
 }
 
+static void count(const struct run *run)
+{
+    struct hvti_counters *counters = &run->call.vp->counters;
+    const struct call_row *row = row_of(run->call.vp->partition, (uint16_t)run->control);
+
+    hvti_count(&counters->calls[row->counter]);
+    if (run->result == HVTLFS_HYPERCALL_UD) {
+        hvti_count(&counters->call_faults);
+    } else if (run->status != HV_STATUS_SUCCESS) {
+        hvti_count(&counters->call_errors);
+    }
+}
+
+__attribute__((noinline, cold)) static void tell(const struct run *run)
+{
+    const struct hvtlfs_vp *vp = run->call.vp;
+    const struct hvtlfs_event event = {HVTLFS_EVENT_HYPERCALL,
+                                       vp->index,
+                                       (uint16_t)run->control,
+                                       run->status,
+                                       run->control,
+                                       run->result};
+
+    hvti_host_trace(&vp->partition->host, &event);
+}
+
 enum hvtlfs_hypercall_result hvtlfs_hypercall(struct hvtlfs_vp *vp,
                                               struct hvtlfs_hypercall_regs *regs)
 {
@@ -544,10 +586,15 @@ enum hvtlfs_hypercall_result hvtlfs_hypercall(struct hvtlfs_vp *vp,
     regs->changed = 0;
     if (regs->cpl ||
         (regs->mode != HVTLFS_MODE_LONG64 && regs->mode != HVTLFS_MODE_PROTECTED32)) {
+        hvti_count(&vp->counters.call_faults);
         return HVTLFS_HYPERCALL_UD;
     }
     load(&run, vp, regs);
     run.status = dispatch(&run);
+    count(&run);
+    if (hvti_host_is_watched(&vp->partition->host)) {
+        tell(&run);
+    }
     return store(&run);
 }
 

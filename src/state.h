@@ -15,6 +15,7 @@
 #include "apic_ids.h"
 #include "call.h"
 #include "clock.h"
+#include "counters.h"
 #include "crash.h"
 #include "deadline.h"
 #include "feature_rows.h"
@@ -53,6 +54,7 @@ struct hvtlfs_vp {
     uint32_t slot;    /* position in the partition's array */
     uint32_t apic_id;
 
+    struct hvti_counters counters;
     struct hvti_vp_clock clock;
     struct hvti_deadlines deadlines;
     struct hvti_requests requests;

@@ -16,6 +16,7 @@
 #include <hvtlfs/vapic.h>
 
 #include "model_apic.h"
+#include "state.h"
 
 #define LOW 0x31u /* the interrupts; their priority classes differ */
 #define HIGH 0x42u
@@ -419,8 +420,12 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t size)
 /* Whether the present state is new; it is not from now on. */
 static bool first_visit(void)
 {
-    uint64_t hash = mix(mix(1, memory, memory_size), &world, sizeof(world)) | 1;
-    size_t at = hash >> 20 & (VISITED - 1);
+    uint64_t hash;
+    size_t at;
+
+    memset(&vp->counters, 0, sizeof(vp->counters)); /* what is counted is no state */
+    hash = mix(mix(1, memory, memory_size), &world, sizeof(world)) | 1;
+    at = hash >> 20 & (VISITED - 1);
 
     while (visited[at] && visited[at] != hash) {
         at = (at + 1) & (VISITED - 1);

@@ -24,6 +24,7 @@
 
 HVTLFS_BEGIN_DECLS
 
+struct hvtlfs_event;
 struct hvtlfs_vp_set;
 
 /** The page size of everything here, in bytes (TLFS 1.8). */
@@ -390,6 +391,12 @@ struct hvtlfs_host_ops {
      * @return false beyond the last; at most 255 are asked for. Must not call the library. */
     bool (*boot_zeroed_memory)(void *context, uint32_t n, uint64_t *first_page,
                                uint64_t *page_count);
+
+    /* ---- Watching ---- */
+
+    /** Something happened; see <hvtlfs/trace.h>. Any thread that calls the library, locks may be held;
+     * must not call the library. NULL: nothing is told. */
+    void (*trace)(void *context, const struct hvtlfs_event *event);
 };
 
 HVTLFS_END_DECLS

@@ -53,7 +53,9 @@
 #include <hvtlfs/vapic.h>
 
 #include <hvtlfs/check.h>
+#include <hvtlfs/describe.h>
 #include <hvtlfs/paste.h>
 #include <hvtlfs/state.h>
+#include <hvtlfs/trace.h>
 
 #endif

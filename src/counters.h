@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Exits of a VP, counted by row of the tables: written by its own thread, read by any. */
+#ifndef HVTI_COUNTERS_H
+#define HVTI_COUNTERS_H
+
+#include "util.h"
+
+/* One counter for each row that can succeed. */
+#define MSR(name, feature, read, write, clause) HVTI_MSR_COUNTER_##name,
+#define MSR_ABSENT(name, clause)
+enum {
+#include "msrs.def"
+    HVTI_MSR_COUNTERS
+};
+#undef MSR
+#undef MSR_ABSENT
+
+/* The first one is for calls without a row and rows without a handler. */
+#define CALL(name, gate, input, most, reps, element_in, element_out, output, handler, clause)      \
+    HVTI_CALL_COUNTER_##name,
+#define ABSENT(name, gate, status, clause)
+enum {
+    HVTI_CALL_COUNTER_OTHER,
+#include "hypercalls.def"
+    HVTI_CALL_COUNTERS
+};
+#undef CALL
+#undef ABSENT
+
+struct hvti_counters {
+    uint64_t msrs[HVTI_MSR_COUNTERS];
+    uint64_t msr_faults;
+    uint64_t calls[HVTI_CALL_COUNTERS];
+    uint64_t call_errors;
+    uint64_t call_faults;
+};
+
+static inline void hvti_count(uint64_t *counter)
+{
+    store_shared(counter, load_shared(counter) + 1); /* one writer: no read-modify-write */
+}
+
+/* What a counter is about, for those who add up. `features` are bits 1 << enum hvtlfs_feature. */
+void hvti_msr_counter(uint32_t counter, uint32_t *number, uint64_t *features);
+void hvti_call_counter(uint32_t counter, uint16_t *code, uint64_t *features);
+
+#endif
