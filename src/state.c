@@ -30,6 +30,8 @@ enum check {
     CHECK_LAZY,
     CHECK_NPIEP,
     CHECK_UNHALTED,
+    CHECK_SINT,
+    CHECK_STIMER,
 };
 
 struct row {
@@ -127,6 +129,7 @@ static const struct row rows[] = {
 #define HEADER_SIZE 32u
 #define SECTION_SIZE 16u
 #define FIELD_SIZE 8u
+#define ITEM_SIZE 4u
 #define OPTIONAL UINT32_C(0x80000000) /* in a section's flags, in a field's size */
 #define BYTE_ORDER_MARK UINT32_C(0x01020304)
 
@@ -395,6 +398,32 @@ static void write_overlay(struct writer *writer, const struct hvtlfs_partition *
     end_section(writer);
 }
 
+/* The messages that wait for a slot: SINT, timer + 1 or 0, two zeros, then the message. */
+static void write_message(void *context, uint32_t sint, uint32_t timer,
+                          const struct hv_message *message)
+{
+    struct writer *writer = context;
+    uint32_t size = message ? ITEM_SIZE + HV_MESSAGE_SIZE : ITEM_SIZE;
+
+    begin_field(writer, "ITEM", size);
+    write_number(writer, 1, sint);
+    write_number(writer, 1, timer);
+    write_number(writer, 2, 0);
+    if (message) {
+        write_bytes(writer, message, HV_MESSAGE_SIZE);
+    }
+    end_field(writer, size);
+}
+
+static void write_messages(struct writer *writer, const struct hvtlfs_vp *vp)
+{
+    if (hvti_has(vp->partition, HVTLFS_FEATURE_SYNIC) && (vp->synic.waiting || vp->synic.inbox)) {
+        begin_section(writer, "SMSG", vp->index);
+        hvti_synic_visit(vp, write_message, writer);
+        end_section(writer);
+    }
+}
+
 static void write_header(struct writer *writer)
 {
     write_bytes(writer, magic, sizeof(magic));
@@ -413,6 +442,9 @@ static void write_state(struct writer *writer, const struct hvtlfs_partition *pa
     write_rows(writer, SCOPE_PARTITION, partition, HVTLFS_NO_VP);
     for (slot = 0; slot < partition->vp_count; slot++) {
         write_rows(writer, SCOPE_VP, &partition->vps[slot], partition->vps[slot].index);
+    }
+    for (slot = 0; slot < partition->vp_count; slot++) {
+        write_messages(writer, &partition->vps[slot]);
     }
     for (slot = 0; slot < partition->overlays.slot_count; slot++) {
         write_overlay(writer, partition, slot);
@@ -605,6 +637,8 @@ struct load {
     enum pass pass;
     uint32_t position; /* the row that is next; see row_at() */
     uint32_t slot;     /* the lowest overlay that may come */
+    uint32_t queues;   /* the lowest VP whose messages may come */
+    uint32_t messages; /* so far */
     bool has_features, has_vps, has_copy;
     bool copied; /* the state's host exchanged bytes */
 
@@ -666,6 +700,11 @@ static enum hvtlfs_status go_to(struct load *load, uint32_t position, const uint
     return HVTLFS_OK;
 }
 
+static uint32_t end_of_rows(const struct hvtlfs_partition *partition)
+{
+    return rows_before_vps() + partition->vp_count * count_scope(SCOPE_VP);
+}
+
 static enum hvtlfs_status incompatible(struct load *load, const char *name, uint64_t value,
                                        uint64_t limit)
 {
@@ -719,6 +758,10 @@ static bool check_value(const struct load *load, const struct row *row, uint64_t
         return !(value & HV_MSR_NPIEP_CONFIG_RSVD_MASK);
     case CHECK_UNHALTED:
         return hvti_unhalted_is_good(value);
+    case CHECK_SINT:
+        return hvti_sint_is_good(value);
+    case CHECK_STIMER:
+        return hvti_stimer_is_good(partition, value);
     case CHECK_ANY:
     default:
         return true;
@@ -1059,6 +1102,73 @@ static enum hvtlfs_status load_page(struct load *load, struct section section)
     return status ? status : do_page(load, &whole, &page);
 }
 
+/* ---- SMSG ---- */
+
+static bool message_is_good(struct load *load, const struct field *field, uint32_t *timers)
+{
+    uint32_t timer = field->size >= ITEM_SIZE ? field->data[1] : 0;
+    bool is_message = field->size == ITEM_SIZE + HV_MESSAGE_SIZE;
+    struct hv_message_header header;
+
+    if ((!is_message && field->size != ITEM_SIZE) || field->data[0] >= HV_SYNIC_SINT_COUNT ||
+        field->data[2] || field->data[3] || is_message != !timer ||
+        timer > HV_SYNIC_STIMER_COUNT || (timer && (*timers & BIT32(timer)))) {
+        return false;
+    }
+    *timers |= timer ? BIT32(timer) : 0;
+    if (!is_message) {
+        return true;
+    }
+    memcpy(&header, field->data + ITEM_SIZE, sizeof(header));
+    return header.message_type && header.payload_size <= HV_MESSAGE_SIZE - sizeof(header) &&
+           ++load->messages <= load->partition->messages.unreserved;
+}
+
+static enum hvtlfs_status load_message(struct load *load, struct hvtlfs_vp *vp,
+                                       const struct field *field, uint32_t *timers)
+{
+    struct hv_message message;
+
+    if (field->tag != tag_of("ITEM")) {
+        return unknown_field(load, field);
+    }
+    if (load->pass == PASS_CHECK) {
+        return message_is_good(load, field, timers)
+                   ? HVTLFS_OK
+                   : damaged(&load->reader, "SMSG.ITEM", field->data);
+    }
+    if (load->pass == PASS_SET) {
+        if (field->size > ITEM_SIZE) {
+            memcpy(&message, field->data + ITEM_SIZE, sizeof(message));
+        }
+        (void)hvti_synic_restore(vp, field->data[0], field->data[1], &message);
+    }
+    return HVTLFS_OK;
+}
+
+static enum hvtlfs_status load_messages(struct load *load, struct section section)
+{
+    struct hvtlfs_vp *vp = hvti_vp_by_index(load->partition, section.vp_index);
+    uint32_t timers = 0;
+    enum hvtlfs_status status;
+    struct field field;
+
+    if (!vp || vp->slot < load->queues || !hvti_has(load->partition, HVTLFS_FEATURE_SYNIC)) {
+        return damaged(&load->reader, "section.vp_index", section.body - SECTION_SIZE);
+    }
+    load->queues = vp->slot + 1;
+    /* All rows come first: what waits must fit the registers. */
+    status = go_to(load, end_of_rows(load->partition), section.body);
+    while (!status) {
+        status = next_field(&load->reader, &section, &field);
+        if (status || !field.data) {
+            break;
+        }
+        status = load_message(load, vp, &field, &timers);
+    }
+    return status;
+}
+
 /* ---- The whole ---- */
 
 static enum hvtlfs_status load_section(struct load *load, const struct section *section)
@@ -1072,6 +1182,9 @@ static enum hvtlfs_status load_section(struct load *load, const struct section *
     if (section->tag == tag_of("OVLY")) {
         return load_page(load, *section);
     }
+    if (section->tag == tag_of("SMSG") && !load->slot) {
+        return load_messages(load, *section);
+    }
     if (find_row(section->tag, 0)) {
         return load->slot
                    ? damaged(&load->reader, "order of sections", section->body - SECTION_SIZE)
@@ -1084,14 +1197,14 @@ static enum hvtlfs_status load_section(struct load *load, const struct section *
 
 static enum hvtlfs_status walk(struct load *load, enum pass pass)
 {
-    const struct hvtlfs_partition *partition = load->partition;
-    uint32_t end = rows_before_vps() + partition->vp_count * count_scope(SCOPE_VP);
     enum hvtlfs_status status = HVTLFS_OK;
     struct section section;
 
     load->pass = pass;
     load->position = 0;
     load->slot = 0;
+    load->queues = 0;
+    load->messages = 0;
     load->has_features = load->has_vps = load->has_copy = false;
     load->reader.at = HEADER_SIZE;
     do {
@@ -1100,7 +1213,7 @@ static enum hvtlfs_status walk(struct load *load, enum pass pass)
             status = load_section(load, &section);
         }
     } while (!status && section.body);
-    return status ? status : go_to(load, end, NULL);
+    return status ? status : go_to(load, end_of_rows(load->partition), NULL);
 }
 
 /* What no row can see alone. */
@@ -1225,8 +1338,14 @@ static void load_numbers(struct load *load)
     uint64_t tsc_hz = partition->clock.tsc_hz;
     uint32_t invariant_tsc = partition->clock.invariant_tsc;
 
+    uint32_t slot;
+
     (void)walk(load, PASS_SET);
     hvti_clock_restored(partition, tsc_hz, invariant_tsc);
+    for (slot = 0; slot < partition->vp_count; slot++) {
+        hvti_synic_restored(&partition->vps[slot]);
+    }
+    hvti_tlb_restored(partition);
 }
 
 /* What the host does for the guest on its behalf, it has to do here too. Without the lock. */
@@ -1531,6 +1650,7 @@ static const char *plain_name(uint32_t section, uint32_t tag, uint32_t *width)
         {"CONF", "VPS ", 4, "vps: index and APIC ID of each"},
         {"CONF", "COPY", 4, "overlays are copied"},
         {"OVLY", "KIND", 4, "overlay.kind"},
+        {"SMSG", "ITEM", 0, "synic.message"},
         {"OVLY", "GPA ", 8, "overlay.gpa"},
         {"OVLY", "PAGE", 0, "overlay.page"},
     };

@@ -260,10 +260,10 @@ static uint32_t timer_of(uint32_t number)
  * without the feature. TLFS 12.5.1: no Enable for a message to SINT 0; and none for a direct vector
  * that no APIC accepts (docs/CONFORMANCE.md).
  */
-static uint64_t valid_config(const struct hvtlfs_vp *vp, uint64_t config)
+static uint64_t valid_config(const struct hvtlfs_partition *partition, uint64_t config)
 {
     config &= ~HV_MSR_STIMER_CONFIG_RSVD_Z_MASK;
-    if (!hvti_has(vp->partition, HVTLFS_FEATURE_STIMER_DIRECT)) {
+    if (!hvti_has(partition, HVTLFS_FEATURE_STIMER_DIRECT)) {
         config &= ~(uint64_t)HV_MSR_STIMER_CONFIG_DIRECT_MODE;
     }
     if (config & HV_MSR_STIMER_CONFIG_DIRECT_MODE ? apic_vector(config) < HV_SYNIC_SINT_VECTOR_FIRST
@@ -286,7 +286,7 @@ enum hvtlfs_msr_result hvti_stimer_config_write(struct hvtlfs_vp *vp, uint32_t n
     uint32_t index = timer_of(number);
 
     stop(vp, index);
-    vp->stimer[index].config = valid_config(vp, value);
+    vp->stimer[index].config = valid_config(vp->partition, value);
     start(vp, index);
     return HVTLFS_MSR_DONE;
 }
@@ -311,8 +311,31 @@ enum hvtlfs_msr_result hvti_stimer_count_write(struct hvtlfs_vp *vp, uint32_t nu
     if (!value) {
         timer->config &= ~(uint64_t)HV_MSR_STIMER_CONFIG_ENABLE;
     } else if (timer->config & HV_MSR_STIMER_CONFIG_AUTO_ENABLE) {
-        timer->config = valid_config(vp, timer->config | HV_MSR_STIMER_CONFIG_ENABLE);
+        timer->config = valid_config(vp->partition, timer->config | HV_MSR_STIMER_CONFIG_ENABLE);
     }
     start(vp, index);
     return HVTLFS_MSR_DONE;
+}
+
+/* ---- Saved state ---- */
+
+bool hvti_stimer_is_good(const struct hvtlfs_partition *partition, uint64_t config)
+{
+    return valid_config(partition, config) == config;
+}
+
+bool hvti_stimer_waits(const struct hvtlfs_vp *vp, uint32_t timer, uint32_t sint)
+{
+    uint64_t config = vp->stimer[timer].config;
+
+    return vp->stimer[timer].queued && !(config & HV_MSR_STIMER_CONFIG_DIRECT_MODE) &&
+           (config & HV_MSR_STIMER_CONFIG_SINTX_MASK) >> HV_MSR_STIMER_CONFIG_SINTX_SHIFT == sint;
+}
+
+void hvti_stimer_restored(struct hvtlfs_vp *vp, uint32_t timer, bool waits)
+{
+    struct hvti_stimer *state = &vp->stimer[timer];
+
+    state->queued = waits;
+    state->running = state->running && state->count;
 }

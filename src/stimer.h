@@ -49,4 +49,13 @@ uint64_t hvti_remainder(uint64_t value, uint64_t unit);
  */
 void hvti_stimer_plan(uint64_t now, uint64_t period, bool lazy, uint64_t *due, uint64_t *fire);
 
+/* ---- Saved state ---- */
+
+/* Whether a config register can have this value, and whether the timer's message waits at a SINT. */
+bool hvti_stimer_is_good(const struct hvtlfs_partition *partition, uint64_t config);
+bool hvti_stimer_waits(const struct hvtlfs_vp *vp, uint32_t timer, uint32_t sint);
+
+/* The numbers are there, and `waits` says whether the message is: make them agree. */
+void hvti_stimer_restored(struct hvtlfs_vp *vp, uint32_t timer, bool waits);
+
 #endif

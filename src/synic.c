@@ -742,10 +742,15 @@ enum hvtlfs_msr_result hvti_sint_read(struct hvtlfs_vp *vp, uint32_t number, uin
 
 /* TLFS 11.8.5: a vector below 16 faults. Not on a masked SINT: the reset value must be writable, and
  * Hyper-V as a guest does write it (docs/CONFORMANCE.md). */
+bool hvti_sint_is_good(uint64_t value)
+{
+    return (value & HV_MSR_SINT_VECTOR_MASK) >= HV_SYNIC_SINT_VECTOR_FIRST ||
+           (value & HV_MSR_SINT_MASKED);
+}
+
 enum hvtlfs_msr_result hvti_sint_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
 {
-    if ((value & HV_MSR_SINT_VECTOR_MASK) < HV_SYNIC_SINT_VECTOR_FIRST &&
-        !(value & HV_MSR_SINT_MASKED)) {
+    if (!hvti_sint_is_good(value)) {
         return HVTLFS_MSR_FAULT;
     }
     hvti_store(&vp->synic.sint[number - HV_X64_MSR_SINT0], value);
@@ -803,4 +808,109 @@ void hvti_synic_reset(struct hvtlfs_vp *vp)
     update_auto_eoi(vp);
     discard(vp);
     reset_pages(vp);
+}
+
+/* ---- Saved state ---- */
+
+static uint32_t peek_next(const struct hvtlfs_vp *vp, uint32_t item)
+{
+    return item < HVTI_FIRST_BUFFER ? vp->synic.timer_next[item - HVTI_FIRST_TIMER]
+                                    : hvti_message_of(&vp->partition->messages, item)->next;
+}
+
+static void visit_item(const struct hvtlfs_vp *vp, uint32_t sint, uint32_t item,
+                       hvti_synic_visitor *visit, void *context)
+{
+    if (item < HVTI_FIRST_BUFFER) {
+        visit(context, sint, item - HVTI_FIRST_TIMER + 1, NULL);
+    } else if (!is_dead(vp, item)) {
+        visit(context, sint, 0, &hvti_message_of(&vp->partition->messages, item)->message);
+    }
+}
+
+/* The inbox has the newest first: from its end, one by one. */
+static void visit_inbox(const struct hvtlfs_vp *vp, hvti_synic_visitor *visit, void *context)
+{
+    uint32_t count = 0;
+    uint32_t item, i;
+
+    for (item = vp->synic.inbox; item; item = peek_next(vp, item)) {
+        count++;
+    }
+    for (; count; count--) {
+        item = vp->synic.inbox;
+        for (i = 1; i < count; i++) {
+            item = peek_next(vp, item);
+        }
+        visit_item(vp, hvti_message_of(&vp->partition->messages, item)->sint, item, visit, context);
+    }
+}
+
+void hvti_synic_visit(const struct hvtlfs_vp *vp, hvti_synic_visitor *visit, void *context)
+{
+    uint32_t sint, item;
+
+    for (sint = 0; sint < HV_SYNIC_SINT_COUNT; sint++) {
+        for (item = vp->synic.head[sint]; item; item = peek_next(vp, item)) {
+            visit_item(vp, sint, item, visit, context);
+        }
+    }
+    visit_inbox(vp, visit, context);
+}
+
+static bool waits(const struct hvtlfs_vp *vp, uint32_t wanted)
+{
+    uint32_t sint, item;
+
+    for (sint = 0; sint < HV_SYNIC_SINT_COUNT; sint++) {
+        for (item = vp->synic.head[sint]; item; item = peek_next(vp, item)) {
+            if (item == wanted) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool restore_message(struct hvtlfs_vp *vp, uint32_t sint, const struct hv_message *message)
+{
+    struct hvti_messages *messages = &vp->partition->messages;
+    struct hvti_message *buffer;
+    uint32_t item = HVTI_NO_ITEM;
+
+    if (hvti_messages_reserve(messages, 1)) {
+        item = hvti_message_take(messages, vp->index);
+    }
+    if (!item) {
+        return false;
+    }
+    buffer = hvti_message_of(messages, item);
+    buffer->message = *message;
+    buffer->source = 0;
+    buffer->sint = (uint8_t)sint;
+    vp->synic.queued[sint]++;
+    append(vp, sint, item);
+    return true;
+}
+
+bool hvti_synic_restore(struct hvtlfs_vp *vp, uint32_t sint, uint32_t timer,
+                        const struct hv_message *message)
+{
+    if (!timer) {
+        return restore_message(vp, sint, message);
+    }
+    if (hvti_stimer_waits(vp, timer - 1, sint) && !waits(vp, HVTI_FIRST_TIMER + timer - 1)) {
+        append(vp, sint, HVTI_FIRST_TIMER + timer - 1);
+    }
+    return true;
+}
+
+void hvti_synic_restored(struct hvtlfs_vp *vp)
+{
+    uint32_t timer;
+
+    update_auto_eoi(vp);
+    for (timer = 0; timer < HV_SYNIC_STIMER_COUNT; timer++) {
+        hvti_stimer_restored(vp, timer, waits(vp, HVTI_FIRST_TIMER + timer));
+    }
 }

@@ -125,6 +125,25 @@ bool hvti_synic_takes_messages(const struct hvtlfs_vp *vp, uint32_t sint);
 void hvti_synic_queue_timer(struct hvtlfs_vp *vp, uint32_t timer, uint32_t sint);
 void hvti_synic_withdraw_timer(struct hvtlfs_vp *vp, uint32_t timer, uint32_t sint);
 
+/* ---- Saved state: no VP runs ---- */
+
+/* Every message that waits, oldest first within its SINT; `timer` is the timer's number + 1 and
+ * `message` NULL for the message of a timer, which is made when it is delivered. */
+typedef void hvti_synic_visitor(void *context, uint32_t sint, uint32_t timer,
+                                const struct hv_message *message);
+void hvti_synic_visit(const struct hvtlfs_vp *vp, hvti_synic_visitor *visit, void *context);
+
+/* Put one back, in the same order, checked by the caller. The message of a timer that does not wait
+ * for one is dropped. False if there is no buffer. */
+bool hvti_synic_restore(struct hvtlfs_vp *vp, uint32_t sint, uint32_t timer,
+                        const struct hv_message *message);
+
+/* The registers and messages are there: what follows from them. */
+void hvti_synic_restored(struct hvtlfs_vp *vp);
+
+/* Whether a SINT register can have this value (TLFS 11.8.5). */
+bool hvti_sint_is_good(uint64_t value);
+
 /* An HV_STATUS of this module as the host hears it. */
 enum hvtlfs_status hvti_synic_status(uint16_t status);
 

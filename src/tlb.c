@@ -356,3 +356,15 @@ uint16_t hvti_flush_guest_physical_address_list(struct hvti_call *call)
 {
     return flush_guest_physical(call);
 }
+
+void hvti_tlb_restored(struct hvtlfs_partition *partition)
+{
+    uint32_t slot;
+
+    for (slot = 0; partition->tlb.queues && slot < partition->vp_count; slot++) {
+        uint32_t index = partition->vps[slot].index;
+
+        (void)__atomic_fetch_or(&partition->tlb.everything[index / 32], BIT32(index % 32),
+                                __ATOMIC_RELEASE);
+    }
+}

@@ -34,4 +34,7 @@ bool hvti_flush_queues_wanted(uint64_t features, const struct hvti_host *host);
 void hvti_tlb_init(struct hvtlfs_partition *partition);
 void hvti_tlb_reset(struct hvtlfs_vp *vp);
 
+/* The VPs come from a saved state: what their TLBs held does not count any more. */
+void hvti_tlb_restored(struct hvtlfs_partition *partition);
+
 #endif

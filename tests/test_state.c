@@ -3,13 +3,19 @@
 #include "fixture.h"
 
 #include <hvtlfs/state.h>
+#include <hvtlfs/synic.h>
 #include <hvtlfs/time.h>
 
 #include <stdio.h>
 
 #define OS_ID LINUX_ID
+#define FEATURES                                                                                   \
+    "relaxed,spinlocks=0xfff,time,frequencies,vapic,synic,stimer,stimer-direct,reenlightenment,"   \
+    "crash,npiep"
 #define PAGE_GPA UINT64_C(0x5000)
 #define TSC_GPA UINT64_C(0x7000)
+#define ASSIST_GPA UINT64_C(0x8000)
+#define SIM_GPA UINT64_C(0x9000)
 
 struct saved {
     uint8_t *bytes;
@@ -21,7 +27,7 @@ static void start(struct fixture *fixture, bool copies)
     fixture_prepare(fixture);
     fixture->options.ram_size = 1 << 17;
     fixture->options.copies_overlays = copies;
-    fixture->features = "relaxed,spinlocks=0xfff,time,frequencies";
+    fixture->features = FEATURES;
     fixture->config.invariant_tsc = true;
     fixture->config.apic_hz = 200000000;
     fixture_start(fixture);
@@ -35,7 +41,26 @@ static void live(struct fixture *fixture)
     expect_write(fixture->vp, HV_X64_MSR_GUEST_OS_ID, OS_ID);
     expect_write(fixture->vp, HV_X64_MSR_HYPERCALL, PAGE_GPA | 1);
     expect_write(fixture->vp, HV_X64_MSR_REFERENCE_TSC, TSC_GPA | 1);
+    expect_write(fixture->vp, HV_X64_MSR_VP_ASSIST_PAGE, ASSIST_GPA | 1);
+    expect_write(fixture->vp, HV_X64_MSR_SIMP, SIM_GPA | 1);
+    expect_write(fixture->vp, HV_X64_MSR_SINT2, 0x52);
+    expect_write(fixture->vp, HV_X64_MSR_SCONTROL, 1);
+    for (uint32_t i = 1; i <= 3; i++) {
+        struct hvtlfs_message message = {.type = i, .payload = &i, .size = sizeof(i)};
+
+        assert_int_equal(hvtlfs_synic_post_message(fixture->vp, 2, &message), HVTLFS_OK);
+    }
+    hvtlfs_vp_poll(fixture->vp);
+    expect_write(fixture->vp, HV_X64_MSR_STIMER0_CONFIG, 0x20000); /* SINT 2, one-shot */
+    expect_write(fixture->vp, HV_X64_MSR_STIMER0_COUNT, 100);
+    expect_write(fixture->vp, HV_X64_MSR_STIMER0_CONFIG, 0x20001);
+    expect_write(fixture->vp, HV_X64_MSR_STIMER1_CONFIG, 0x1501); /* direct, vector 0x50 */
+    expect_write(fixture->vp, HV_X64_MSR_STIMER1_COUNT, 500000);
+    expect_write(fixture->vp, HV_X64_MSR_STIMER1_CONFIG, 0x1501);
+    expect_write(fixture->vp, HV_X64_MSR_CRASH_P2, 0x1234);
+    expect_write(fixture->vp, HV_X64_MSR_NPIEP_CONFIG, 3);
     model_host_advance(fixture->host, 123456);
+    hvtlfs_vp_poll(fixture->vp);
 }
 
 static struct saved save(struct fixture *fixture)
@@ -122,6 +147,64 @@ static void test_a_state_moves_between_hosts_that_map_and_hosts_that_copy(void *
     (void)state;
     round_trip(false, true);
     round_trip(true, false);
+}
+
+/* The guest empties its slot and asks for the next. */
+static uint32_t take_message(struct fixture *fixture)
+{
+    uint32_t type = model_host_guest_read32(fixture->host, SIM_GPA + 2 * HV_MESSAGE_SIZE);
+    const uint32_t none = 0;
+
+    assert_int_equal(model_host_guest_write(fixture->host, SIM_GPA + 2 * HV_MESSAGE_SIZE, &none, 4),
+                     MODEL_ACCESS_OK);
+    expect_write(fixture->vp, HV_X64_MSR_EOM, 0);
+    return type;
+}
+
+static void messages_and_timers(bool copies)
+{
+    struct fixture from, to;
+    struct hvtlfs_interrupt interrupt;
+    struct saved saved;
+
+    start(&from, copies);
+    live(&from);
+    saved = save(&from);
+    start(&to, copies);
+    move_ram(&from, &to);
+    assert_int_equal(hvtlfs_state_load(to.partition, saved.bytes, saved.size, NULL), HVTLFS_OK);
+    /* Loading sent nothing and armed nothing. */
+    assert_int_equal(model_host_interrupt_count(to.host, 0), 0);
+    assert_int_equal(model_host_deadline(to.host, 0), HVTLFS_TIME_NEVER);
+    assert_int_equal(hvtlfs_thaw(to.partition, 0), HVTLFS_OK);
+    hvtlfs_vp_poll(to.vp);
+
+    assert_int_equal(take_message(&to), 1);
+    assert_int_equal(take_message(&to), 2);
+    assert_int_equal(take_message(&to), 3);
+    assert_int_equal(take_message(&to), HvMessageTimerExpired);
+    assert_int_equal(take_message(&to), 0);
+    expect_read(to.vp, HV_X64_MSR_CRASH_P2, 0x1234);
+    expect_read(to.vp, HV_X64_MSR_NPIEP_CONFIG, 3);
+
+    while (model_host_take_interrupt(to.host, 0, &interrupt)) {
+        assert_int_equal(interrupt.vector, 0x52);
+    }
+    assert_in_range(model_host_deadline(to.host, 0), 499998, 500001);
+    model_host_advance(to.host, 500000 - 123456 + 2);
+    hvtlfs_vp_poll(to.vp);
+    assert_true(model_host_take_interrupt(to.host, 0, &interrupt));
+    assert_int_equal(interrupt.vector, 0x50);
+    free(saved.bytes);
+    fixture_stop(&from);
+    fixture_stop(&to);
+}
+
+static void test_messages_and_timers_that_wait_come_back(void **state)
+{
+    (void)state;
+    messages_and_timers(false);
+    messages_and_timers(true);
 }
 
 static void test_saving_again_gives_the_same_bytes(void **state)
@@ -438,7 +521,7 @@ static void test_a_partition_with_other_features_is_refused_by_name(void **state
 
     (void)state;
     fixture_prepare(&to);
-    to.features = "relaxed,spinlocks=0xfff,time";
+    to.features = FEATURES ",frequencies=off";
     to.config.invariant_tsc = true;
     to.config.apic_hz = 200000000;
     fixture_start(&to);
@@ -523,7 +606,7 @@ static void test_a_host_with_another_tsc_is_judged(void **state)
 
     fixture_prepare(&to);
     to.options.tsc_hz = 2500000000;
-    to.features = "relaxed,spinlocks=0xfff,time,frequencies";
+    to.features = FEATURES;
     to.config.invariant_tsc = true;
     to.config.apic_hz = 200000000;
     fixture_start(&to);
@@ -579,6 +662,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything_comes_back),
         cmocka_unit_test(test_a_state_moves_between_hosts_that_map_and_hosts_that_copy),
+        cmocka_unit_test(test_messages_and_timers_that_wait_come_back),
         cmocka_unit_test(test_saving_again_gives_the_same_bytes),
         cmocka_unit_test(test_no_time_is_published_before_the_clock_is_set),
         cmocka_unit_test(test_a_running_partition_is_not_saved),
