@@ -200,6 +200,10 @@ bool replay_migrate(struct replay *replay, size_t count, char **words)
     /* A script that has frozen the partition itself thaws it itself. */
     bool whole = hvtlfs_freeze(replay->partition) == HVTLFS_OK;
     enum hvtlfs_status status = move(replay, &to);
+    if (status == HVTLFS_OK) {
+        replay->config.tsc_hz = to.tsc_hz; /* for partitions that take over from a saved state */
+        replay->config.invariant_tsc = to.invariant;
+    }
     if (whole) {
         (void)thaw(replay, 0);
     }
