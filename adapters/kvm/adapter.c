@@ -177,6 +177,10 @@ static void fill(struct adapter *adapter, struct hvtlfs_config *config, bool cop
     config->policy |= HVTLFS_POLICY_NO_LAZY_EOI; /* the kernel lets interrupts in by itself */
     config->gpa_bits = cpuid_gpa_bits(adapter->kvm);
     config->tsc_hz = tsc_khz > 0 ? (uint64_t)tsc_khz * 1000 : 0;
+    if (tsc_known(adapter)) {
+        config->ops.guest_tsc = tsc_of_guest;
+        config->invariant_tsc = tsc_invariant();
+    }
     if (config->trap == HVTLFS_TRAP_CUSTOM) {
         config->trap_code[0] = 0xE6; /* OUT imm8, AL */
         config->trap_code[1] = ADAPTER_PORT;
@@ -217,6 +221,9 @@ const char *adapter_partition(struct adapter *adapter, struct hvtlfs_config *con
         if (!cpuid_set(&adapter->vps[n])) {
             wrong = because("KVM_SET_CPUID2", strerror(errno));
         }
+    }
+    if (wrong == NULL && config->ops.guest_tsc != NULL) {
+        tsc_tell_differences(adapter);
     }
     return wrong;
 }

@@ -59,6 +59,7 @@ struct adapter_vp {
     struct tally tally;
     pthread_t thread;
     bool in_guest;      /* guarded by the adapter's gate */
+    uint64_t tsc_offset; /* guest's TSC less the host's */
     atomic_bool kicked; /* the library has work for this VP */
     timer_t timer;      /* kicks at the deadline; made on the VP's thread */
     bool has_timer;
@@ -145,5 +146,11 @@ void adapter_idle(struct adapter_vp *vp);
 
 /* callbacks.c */
 struct hvtlfs_host_ops adapter_callbacks(void);
+
+/* tsc.c: the guest's TSC. `tsc_known` is false where KVM does not tell the offsets. */
+bool tsc_known(struct adapter *adapter);
+bool tsc_invariant(void);
+void tsc_tell_differences(struct adapter *adapter);
+uint64_t tsc_of_guest(void *context, uint32_t vp_index);
 
 #endif
