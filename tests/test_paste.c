@@ -179,8 +179,8 @@ static void test_mutilated_text_is_answered(void **state)
 {
     static const char *const texts[] = {
         "-cpu host,hv_vendor_id=abc,hv_relaxed,hv_spinlocks=0x1fff,\\\n hv_time -cpu x,hv-ipi",
-        "<hyperv mode='custom'><!-- a --><stimer state='on'><direct state='on'/></stimer></hyperv>"
-        "<timer name='hypervclock' present='no'/>",
+        ("<hyperv mode='custom'><!-- a --><stimer state='on'><direct state='on'/></stimer></hyperv>"
+         "<timer name='hypervclock' present='no'/>"),
         "viridian=[\"base\",\"!freq\"]",
         "relaxed,spinlocks=1,time=off",
     };
