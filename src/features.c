@@ -44,6 +44,7 @@ static const struct {
     {"tlbflush", WITH(TLBFLUSH) | WITH(EX_PROCESSOR_MASKS), WITH(TLBFLUSH)},
     {"ipi", WITH(IPI) | WITH(EX_PROCESSOR_MASKS), WITH(IPI)},
     {"enforce-cpuid", 0, 0}, /* always so here */
+    {"apicv", WITH(DEPRECATE_AUTO_EOI), WITH(DEPRECATE_AUTO_EOI)}, /* QEMU's other name of hv-avic */
 };
 
 static bool is_feature(enum hvtlfs_feature feature)

@@ -26,6 +26,7 @@ void hvti_host_copy(struct hvti_host *host, const struct hvtlfs_host_ops *ops, v
 {
     size_t known = ops->size < sizeof(host->ops) ? ops->size : sizeof(host->ops);
 
+    known -= known % sizeof(void *); /* no half of a callback */
     memset(host, 0, sizeof(*host));
     memcpy(&host->ops, ops, known);
     host->ops.size = sizeof(host->ops);

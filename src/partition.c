@@ -335,6 +335,10 @@ static enum hvtlfs_status make_plan(struct plan *plan, const struct hvtlfs_confi
     known = config->size < sizeof(plan->config) ? config->size : sizeof(plan->config);
     memcpy(&plan->config, config, known);
     hvti_host_copy(&plan->host, &plan->config.ops, config->context);
+    if (plan->config.max_vps == UINT32_MAX) {
+        /* However it is asked for, it has the same consequences. */
+        hvtlfs_features_add(&plan->config.features, HVTLFS_FEATURE_NO_VP_LIMIT);
+    }
     status = check_config(plan, error);
     if (status) {
         return status;

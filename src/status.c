@@ -88,6 +88,14 @@ static void add_conflict(struct sentence *text, const struct hvtlfs_error *error
     sentence_add(text, ": remove one of them");
 }
 
+/* Of a text, `value` and `limit` are a place in it, which says nothing in a sentence. */
+static bool has_numbers(const struct hvtlfs_error *error)
+{
+    return error->status != HVTLFS_ERR_UNKNOWN_FEATURE &&
+           error->status != HVTLFS_ERR_FEATURE_VALUE && error->status != HVTLFS_ERR_VENDOR &&
+           (error->value || error->limit);
+}
+
 static void add_general(struct sentence *text, const struct hvtlfs_error *error)
 {
     sentence_add(text, hvtlfs_strerror(error->status));
@@ -96,11 +104,11 @@ static void add_general(struct sentence *text, const struct hvtlfs_error *error)
         sentence_add(text, error->name);
         sentence_add(text, ")");
     }
-    if (error->value || error->limit) {
+    if (has_numbers(error)) {
         sentence_add(text, ": ");
         sentence_number(text, error->value);
     }
-    if (error->limit) {
+    if (has_numbers(error) && error->limit) {
         sentence_add(text, ", bound ");
         sentence_number(text, error->limit);
     }

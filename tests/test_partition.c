@@ -185,6 +185,29 @@ static void a_feature_without_its_dependency_is_refused(void **state)
     assert_int_equal(try(NULL), HVTLFS_OK);
 }
 
+static void a_vp_limit_of_minus_1_is_no_limit_and_excludes_the_flush_hints(void **state)
+{
+    (void)state;
+    fixture.config.max_vps = UINT32_MAX;
+    assert_int_equal(try(NULL), HVTLFS_OK);
+    hvtlfs_features_add(&fixture.config.features, HVTLFS_FEATURE_TLBFLUSH);
+    expect_error(HVTLFS_ERR_FEATURE_CONFLICT, "leaf 4 EAX bits 1 and 2");
+}
+
+static void a_size_that_ends_inside_a_callback_ends_before_it(void **state)
+{
+    static uint8_t memory[1 << 20] __attribute__((aligned(4096)));
+    struct hvtlfs_partition *partition;
+
+    (void)state;
+    hvtlfs_features_add(&fixture.config.features, HVTLFS_FEATURE_SPINLOCKS);
+    fixture.config.ops.size = offsetof(struct hvtlfs_host_ops, spin_wait) + sizeof(void *) / 2;
+    assert_int_equal(hvtlfs_partition_init(memory, sizeof(memory), &fixture.config, &partition, NULL),
+                     HVTLFS_OK);
+    assert_string_equal(hvtlfs_feature_why_off(partition, HVTLFS_FEATURE_SPINLOCKS),
+                        "the host gives no spin_wait");
+}
+
 static void structs_of_an_older_size_are_accepted_and_smaller_ones_refused(void **state)
 {
     (void)state;
@@ -354,6 +377,8 @@ int main(void)
         HOSTED(memory_must_be_large_enough_and_aligned),
         HOSTED(the_rest_of_a_bad_configuration_is_named_too),
         HOSTED(a_feature_without_its_dependency_is_refused),
+        HOSTED(a_vp_limit_of_minus_1_is_no_limit_and_excludes_the_flush_hints),
+        HOSTED(a_size_that_ends_inside_a_callback_ends_before_it),
         HOSTED(structs_of_an_older_size_are_accepted_and_smaller_ones_refused),
         HOSTED(an_older_callers_struct_has_no_later_callbacks),
         cmocka_unit_test(without_its_callback_a_feature_is_off_and_says_so),

@@ -76,22 +76,28 @@ uint32_t model_apic_end(struct model_apic *apic)
 }
 
 /* Whatever still waits after accepting is held back by this one: it needs the EOI to exit. */
-void model_apic_arm(const struct model_apic *apic, struct hvtlfs_vp *vp)
+static bool arm(const struct model_apic *apic, struct hvtlfs_vp *vp, uint32_t vector)
 {
-    uint32_t vector = highest(apic->isr);
-    if (vector != MODEL_APIC_NONE) {
-        /* Nothing to remember: collecting tells. */
-        bool armed = hvtlfs_lazy_eoi_arm(
-            vp, vector, test(apic->tmr, vector) ? HVTLFS_TRIGGER_LEVEL : HVTLFS_TRIGGER_EDGE,
-            highest(apic->irr) != MODEL_APIC_NONE);
-        (void)armed;
-    }
+    return hvtlfs_lazy_eoi_arm(
+        vp, vector, test(apic->tmr, vector) ? HVTLFS_TRIGGER_LEVEL : HVTLFS_TRIGGER_EDGE,
+        highest(apic->irr) != MODEL_APIC_NONE);
 }
 
+/*
+ * The bit is set at injection (TLFS 10.3.5), and set again only for the same interrupt when the VP
+ * goes on with it. Of nested interrupts the outer ones end by an exit: only the first EOI is saved.
+ */
 uint32_t model_apic_enter(struct model_apic *apic, struct hvtlfs_vp *vp)
 {
     uint32_t vector = model_apic_accept(apic);
-    model_apic_arm(apic, vp);
+    if (vector != MODEL_APIC_NONE) {
+        apic->saved = arm(apic, vp, vector) ? vector + 1 : 0;
+    } else if (apic->saved != 0) {
+        bool goes_on = highest(apic->isr) == apic->saved - 1;
+        apic->saved = goes_on ? apic->saved : 0;
+        /* It may fail, while the page is away for instance; then the EOI exits. */
+        (void)(goes_on && arm(apic, vp, apic->saved - 1));
+    }
     return vector;
 }
 

@@ -25,6 +25,7 @@ struct model_apic {
     uint64_t tmr[4]; /* the request is level-triggered */
     uint64_t icr;
     uint8_t tpr;
+    uint32_t saved;     /* vector + 1 of the interrupt whose EOI may be saved, 0 = none */
     uint32_t delivered; /* interrupts that went in */
     uint32_t ended;     /* EOIs that ended one */
     uint32_t spurious;  /* EOIs with nothing in service */
@@ -44,9 +45,6 @@ uint32_t model_apic_accept(struct model_apic *apic);
 
 /* An EOI: the highest in service is out. Returns its vector, or MODEL_APIC_NONE. */
 uint32_t model_apic_end(struct model_apic *apic);
-
-/* Arm lazy EOI for what is in service, where the rules allow it. */
-void model_apic_arm(const struct model_apic *apic, struct hvtlfs_vp *vp);
 
 /* Accept and arm: the host's work before the VP runs. Returns the vector accepted, or
  * MODEL_APIC_NONE. */

@@ -1355,6 +1355,15 @@ struct model_apic *model_host_local_apic(struct model_host *host, uint32_t vp_in
     return &slot(host, vp_index)->local_apic;
 }
 
+void model_host_reset_apic(struct model_host *host, uint32_t vp_index)
+{
+    struct model_vp *vp = slot(host, vp_index);
+    enter(host);
+    memset(vp->apic, 0, sizeof(vp->apic));
+    memset(&vp->local_apic, 0, sizeof(vp->local_apic));
+    leave(host);
+}
+
 void model_host_note_idle(struct model_host *host, uint32_t vp_index)
 {
     enter(host);

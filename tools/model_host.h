@@ -162,6 +162,9 @@ void model_host_set_apic(struct model_host *host, uint32_t vp_index, enum hvtlfs
    that the library requests stay in the queue above. */
 struct model_apic *model_host_local_apic(struct model_host *host, uint32_t vp_index);
 
+/* As after a processor reset: nothing requested, nothing in service, TPR and ICR 0. */
+void model_host_reset_apic(struct model_host *host, uint32_t vp_index);
+
 /* Put into the log that a VP waits for an interrupt. */
 void model_host_note_idle(struct model_host *host, uint32_t vp_index);
 

@@ -11,6 +11,7 @@
 #include <hvtlfs/msr.h>
 #include <hvtlfs/tlfs.h>
 #include <hvtlfs/vapic.h>
+#include <hvtlfs/reftime.h>
 #include <hvtlfs/time.h>
 
 #include "decode.h"
@@ -563,10 +564,25 @@ static void add_missing_ticks(struct replay *replay, struct hvtlfs_vp *vp, uint6
     model_host_add_tsc(replay->host, least);
 }
 
+/* Whether a TSC of 64 bits passes its end within a time; at 2^63 Hz it does every two seconds. */
+static bool tsc_ends_within(const struct replay *replay, uint64_t time)
+{
+    uint64_t tsc_hz = model_host_tsc_hz(replay->host);
+    uint64_t left = UINT64_MAX - model_host_tsc(replay->host, 0);
+    return hvtlfs_mul_u64_hi(time, tsc_hz) >= 10000000 ||
+           hvtlfs_tsc_convert(time, 10000000, tsc_hz) > left;
+}
+
 static void pass(struct replay *replay, uint64_t time)
 {
     struct hvtlfs_vp *vp = hvtlfs_partition_vp(replay->partition, 0);
     uint64_t before = hvtlfs_reference_time(vp);
+    /* The formula knows no wrap: a host stops the clock before and gives it the time that passed. */
+    if (tsc_ends_within(replay, time) && hvtlfs_freeze(replay->partition) == HVTLFS_OK) {
+        model_host_advance(replay->host, time);
+        (void)hvtlfs_thaw(replay->partition, time);
+        return;
+    }
     model_host_advance(replay->host, time);
     if (hvtlfs_reference_time(vp) - before + 1 == time) {
         add_missing_ticks(replay, vp, before + time);
@@ -709,6 +725,9 @@ static bool run_inject(struct replay *replay, size_t count, char **words)
         !replay_number(replay, words[1], "a vector", UINT8_MAX, &vector)) {
         return false;
     }
+    if (vector < 16) { /* no APIC accepts these */
+        return replay_expected(replay, "expected a vector from 16 to 255, got '%s'", words[1]);
+    }
     if (count > 2 && strcmp(words[2], "level") != 0 && strcmp(words[2], "edge") != 0) {
         return replay_expected(replay, "expected 'level' or 'edge', got '%s'", words[2]);
     }
@@ -782,7 +801,7 @@ static bool run_reset(struct replay *replay, size_t count, char **words)
     if (count == 0) {
         hvtlfs_partition_reset(replay->partition);
         for (uint32_t i = 0; i < replay->vp_count; i++) {
-            memset(model_host_local_apic(replay->host, i), 0, sizeof(struct model_apic));
+            model_host_reset_apic(replay->host, i);
         }
         return ok(replay);
     }
@@ -790,7 +809,7 @@ static bool run_reset(struct replay *replay, size_t count, char **words)
         return false;
     }
     hvtlfs_vp_reset(vp);
-    memset(model_host_local_apic(replay->host, vp_index), 0, sizeof(struct model_apic));
+    model_host_reset_apic(replay->host, vp_index);
     return ok(replay);
 }
 

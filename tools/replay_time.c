@@ -105,7 +105,9 @@ bool replay_wrtsc(struct replay *replay, size_t count, char **words)
         !replay_number(replay, words[1], "a TSC value", UINT64_MAX, &value)) {
         return false;
     }
-    uint64_t ticks = value - model_host_tsc(replay->host, vp_index);
+    /* The guest writes what it wants to read: while the TSC is emulated, that is not the raw one. */
+    uint64_t raw = model_host_tsc(replay->host, vp_index);
+    uint64_t ticks = value - hvtlfs_tsc_emulated(vp, raw);
     uint64_t offset = model_host_tsc_offset(replay->host, vp_index);
     model_host_set_tsc_offset(replay->host, vp_index, offset + ticks);
     hvtlfs_tsc_changed(vp, ticks);

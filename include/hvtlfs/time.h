@@ -18,6 +18,9 @@
  * 5. hvtlfs_thaw(): time goes on, the page is published, the guest is notified if it asked for it.
  * 6. Let the VPs run.
  *
+ * The formula knows no wrap of the TSC. A host whose TSC nears 2^64 (after 195 years at 3 GHz, after two
+ * seconds at 2^63 Hz) goes through steps 2 and 5 before it wraps, with the time that passed as pause.
+ *
  * A call out of this order returns #HVTLFS_ERR_ORDER and changes nothing; VPs that run too early read
  * the time at which it stopped, never a stale page. docs/REFTIME.md explains and proves.
  */
@@ -109,7 +112,8 @@ HVTLFS_API enum hvtlfs_status hvtlfs_thaw(struct hvtlfs_partition *partition, ui
  * valid again with another offset.
  *
  * @param vp    the VP
- * @param ticks new value less old one, two's complement; 0 changes nothing
+ * @param ticks new value less old one, two's complement; 0 changes nothing. While the TSC is emulated
+ *              the guest means what it sees: the old value is hvtlfs_tsc_emulated()'s then
  *
  * Call it after guest_tsc has begun to show the new value, on the VP's thread, before the VP runs on
  * and before any other call that needs its TSC. Callbacks: the lock, the clocks, gpa_write where
