@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Exits of a VP, counted by row of the tables: written by its own thread, read by any. */
+/* Exits of a VP, counted by row of the tables, and what else happens to it. Read by any thread. */
 #ifndef HVTI_COUNTERS_H
 #define HVTI_COUNTERS_H
 
@@ -27,7 +27,26 @@ enum {
 #undef CALL
 #undef ABSENT
 
+/*
+ * What is no exit: TALLY(member of struct hvtlfs_counters, words for a person). All are written by the
+ * VP's own thread, but events_signalled by any.
+ */
+#define HVTI_TALLIES                                                                               \
+    TALLY(messages_queued, "messages queued")                                                      \
+    TALLY(messages_delivered, "messages delivered")                                                \
+    TALLY(events_signalled, "events signalled")                                                    \
+    TALLY(timer_ticks, "timer ticks given")                                                        \
+    TALLY(timer_lateness, "their lateness together, in 100 ns")                                    \
+    TALLY(flushes, "TLB flushes asked for")                                                        \
+    TALLY(flush_targets, "VPs they were for, together")
+
+#define TALLY(member, words) HVTI_TALLY_##member,
+enum { HVTI_TALLIES HVTI_TALLY_COUNT };
+#undef TALLY
+
+/* One writer, the VP's thread, but for `tallies`, see above. */
 struct hvti_counters {
+    uint64_t tallies[HVTI_TALLY_COUNT];
     uint64_t msrs[HVTI_MSR_COUNTERS];
     uint64_t msr_faults;
     uint64_t calls[HVTI_CALL_COUNTERS];
@@ -38,6 +57,11 @@ struct hvti_counters {
 static inline void hvti_count(uint64_t *counter)
 {
     store_shared(counter, load_shared(counter) + 1); /* one writer: no read-modify-write */
+}
+
+static inline void hvti_count_more(uint64_t *counter, uint64_t more)
+{
+    store_shared(counter, load_shared(counter) + more);
 }
 
 /* What a counter is about, for those who add up. `features` are bits 1 << enum hvtlfs_feature. */

@@ -25,13 +25,15 @@ enum hvtlfs_status hvtlfs_read_counters(const struct hvtlfs_vp *vp,
                                         struct hvtlfs_counters *counters)
 {
     const struct hvti_counters *own = &vp->counters;
-    struct hvtlfs_counters all = {
-        .size = counters->size,
-        .msr_exits = sum(own->msrs, HVTI_MSR_COUNTERS),
-        .msr_faults = hvti_load(&own->msr_faults),
-        .hypercalls = sum(own->calls, HVTI_CALL_COUNTERS),
-        .hypercall_errors = hvti_load(&own->call_errors),
-        .hypercall_faults = hvti_load(&own->call_faults),
+    struct hvtlfs_counters all = {.size = counters->size,
+                                  .msr_exits = sum(own->msrs, HVTI_MSR_COUNTERS),
+                                  .msr_faults = hvti_load(&own->msr_faults),
+                                  .hypercalls = sum(own->calls, HVTI_CALL_COUNTERS),
+                                  .hypercall_errors = hvti_load(&own->call_errors),
+                                  .hypercall_faults = hvti_load(&own->call_faults),
+#define TALLY(member, words) .member = hvti_load(&own->tallies[HVTI_TALLY_##member]),
+                                  HVTI_TALLIES
+#undef TALLY
     };
 
     if (counters->size < COUNTERS_MIN) {
@@ -399,6 +401,46 @@ static void describe_exits(struct page *page, const struct hvtlfs_partition *par
     describe_exit(page, page->json ? "call_errors" : "of calls with an error status", call_errors);
 }
 
+/* ---- What is no exit ---- */
+
+static const struct {
+    const char *member;
+    const char *words;
+} tallies[HVTI_TALLY_COUNT] = {
+#define TALLY(member, words) {#member, words},
+    HVTI_TALLIES
+#undef TALLY
+};
+
+static uint64_t tally(const struct hvtlfs_partition *partition, uint32_t which)
+{
+    uint64_t total = 0;
+    uint32_t slot;
+
+    for (slot = 0; slot < partition->vp_count; slot++) {
+        total += hvti_load(&partition->vps[slot].counters.tallies[which]);
+    }
+    return total;
+}
+
+static void describe_tallies(struct page *page, const struct hvtlfs_partition *partition)
+{
+    uint32_t which;
+
+    for (which = 0; which < HVTI_TALLY_COUNT; which++) {
+        uint64_t total = tally(partition, which);
+
+        if (page->json) {
+            number(page, tallies[which].member, total);
+        } else if (total) {
+            sentence_add(&page->text, tallies[which].words);
+            sentence_add(&page->text, ": ");
+            sentence_number(&page->text, total);
+            sentence_char(&page->text, '\n');
+        }
+    }
+}
+
 size_t hvtlfs_describe(struct hvtlfs_partition *partition, enum hvtlfs_format format, char *buffer,
                        size_t size)
 {
@@ -411,6 +453,7 @@ size_t hvtlfs_describe(struct hvtlfs_partition *partition, enum hvtlfs_format fo
     describe_features(&page, partition);
     describe_time(&page, partition);
     describe_exits(&page, partition);
+    describe_tallies(&page, partition);
     if (page.json) {
         close(&page, '}');
     }

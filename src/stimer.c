@@ -151,6 +151,7 @@ static void expire(struct hvtlfs_vp *vp, uint32_t index, uint64_t now)
 {
     struct hvti_stimer *timer = &vp->stimer[index];
 
+    hvti_count(&vp->counters.tallies[HVTI_TALLY_timer_ticks]);
     timer->expired = timer->due;
     if (is_periodic(timer)) {
         timer->due = hvti_time_after(timer->due, timer->count);
@@ -161,14 +162,19 @@ static void expire(struct hvtlfs_vp *vp, uint32_t index, uint64_t now)
     send(vp, index, now);
 }
 
+static bool is_time(const struct hvtlfs_vp *vp, uint32_t index, uint64_t now)
+{
+    const struct hvti_stimer *timer = &vp->stimer[index];
+
+    return timer->running && !timer->queued && !hvti_time_frozen(vp->partition) &&
+           now >= timer->fire;
+}
+
 /* Nothing expires early, whenever the host calls (TLFS 12.1.1). Times are unsigned: a one-shot timer
  * for a time beyond 2^63 is not in the past. */
 static void check(struct hvtlfs_vp *vp, uint32_t index, uint64_t now)
 {
-    const struct hvti_stimer *timer = &vp->stimer[index];
-    bool waits = timer->running && !timer->queued && !hvti_time_frozen(vp->partition);
-
-    if (waits && now >= timer->fire) {
+    if (is_time(vp, index, now)) {
         expire(vp, index, now);
     } else {
         arm(vp, index);
@@ -221,6 +227,10 @@ void hvti_stimers_poll(struct hvtlfs_vp *vp)
     }
     now = hvti_reference_time(vp);
     for (index = 0; index < ARRAY_LEN(vp->stimer); index++) {
+        if (is_time(vp, index, now)) {
+            hvti_count_more(&vp->counters.tallies[HVTI_TALLY_timer_lateness],
+                            now - vp->stimer[index].due);
+        }
         check(vp, index, now);
     }
 }

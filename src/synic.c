@@ -252,6 +252,7 @@ static void empty_inbox(struct hvtlfs_vp *vp)
         item = oldest;
         oldest = *next_of(vp, item);
         append(vp, hvti_message_of(&vp->partition->messages, item)->sint, item);
+        hvti_count(&vp->counters.tallies[HVTI_TALLY_messages_queued]);
     }
 }
 
@@ -337,6 +338,7 @@ static void deliver(struct hvtlfs_vp *vp, uint32_t sint)
     if (!filled) {
         return;
     }
+    hvti_count(&vp->counters.tallies[HVTI_TALLY_messages_delivered]);
     unlink_after(vp, sint, HVTI_NO_ITEM);
     free_item(vp, item);
     interrupt(vp, sint);
@@ -360,6 +362,7 @@ void hvti_synic_queue_timer(struct hvtlfs_vp *vp, uint32_t timer, uint32_t sint)
 {
     empty_inbox(vp);
     append(vp, sint, HVTI_FIRST_TIMER + timer);
+    hvti_count(&vp->counters.tallies[HVTI_TALLY_messages_queued]);
     deliver(vp, sint);
 }
 
@@ -520,6 +523,7 @@ uint16_t hvti_synic_signal(struct hvtlfs_vp *target, uint32_t sint, uint32_t fla
     if (!set_flag(target, sint, flag, newly)) {
         return HV_STATUS_OPERATION_FAILED;
     }
+    add_shared(&target->counters.tallies[HVTI_TALLY_events_signalled], 1);
     if (*newly) {
         interrupt(target, sint);
     }

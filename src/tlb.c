@@ -234,6 +234,9 @@ static void request(const struct hvti_call *call, const struct hvtlfs_vp_set *ta
     if (hvtlfs_vp_set_is_empty(targets)) {
         return;
     }
+    hvti_count(&call->vp->counters.tallies[HVTI_TALLY_flushes]);
+    hvti_count_more(&call->vp->counters.tallies[HVTI_TALLY_flush_targets],
+                    hvtlfs_vp_set_count(targets));
     if (partition->tlb.queues) {
         queue_flush(partition, targets, flush, call->reps);
         hvti_host_tlb_flush_queued(&partition->host, call->vp->index, targets);

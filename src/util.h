@@ -32,7 +32,8 @@ static inline uint32_t lowest_bit(uint64_t word)
 #else
     uint32_t low = (uint32_t)word;
 
-    return low ? (uint32_t)__builtin_ctz(low) : 32 + (uint32_t)__builtin_ctz((uint32_t)(word >> 32));
+    return low ? (uint32_t)__builtin_ctz(low)
+               : 32 + (uint32_t)__builtin_ctz((uint32_t)(word >> 32));
 #endif
 }
 
@@ -93,6 +94,21 @@ static inline void store_guarded(uint64_t *word, uint64_t value)
 
     __atomic_store_n(&half[0], (uint32_t)value, __ATOMIC_RELEASE);
     __atomic_store_n(&half[1], (uint32_t)(value >> 32), __ATOMIC_RELEASE);
+#endif
+}
+
+/* Add to a shared word that several threads add to; relaxed. */
+static inline void add_shared(uint64_t *shared, uint64_t more)
+{
+#if __SIZEOF_POINTER__ >= 8
+    (void)__atomic_fetch_add(shared, more, __ATOMIC_RELAXED);
+#else
+    uint64_t old = load_shared(shared);
+    uint64_t seen;
+
+    while ((seen = __sync_val_compare_and_swap(shared, old, old + more)) != old) {
+        old = seen;
+    }
 #endif
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a guest does: counted, told to whoever watches, and described. */
-#include "fixture.h"
+#include "state.h"
+#include "synic_fixture.h"
 
 #include <hvtlfs/describe.h>
 #include <hvtlfs/trace.h>
@@ -198,6 +199,130 @@ static void test_a_description_says_who_what_and_why(void **state)
     fixture_stop(&fixture);
 }
 
+/* ---- What is no exit ---- */
+
+static struct hvtlfs_counters counters_of(const struct hvtlfs_vp *vp)
+{
+    struct hvtlfs_counters counters = {.size = sizeof(counters)};
+
+    assert_int_equal(hvtlfs_read_counters(vp, &counters), HVTLFS_OK);
+    return counters;
+}
+
+static void test_messages_are_counted_when_taken_up_and_when_delivered(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    synic_start(&fixture, false);
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_int_equal(post_number(fixture.vp, 2, i), HVTLFS_OK);
+    }
+    assert_int_equal(counters_of(fixture.vp).messages_queued, 0);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(counters_of(fixture.vp).messages_queued, 3);
+    assert_int_equal(counters_of(fixture.vp).messages_delivered, 1); /* there is one slot */
+    assert_true(guest_empties_slot(&fixture, 0, 2));
+    expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
+    assert_int_equal(counters_of(fixture.vp).messages_delivered, 2);
+    assert_int_equal(counters_of(hvtlfs_partition_vp(fixture.partition, 1)).messages_queued, 0);
+    fixture_stop(&fixture);
+}
+
+static void test_every_signal_is_counted_at_its_target(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    synic_start(&fixture, false);
+    assert_int_equal(hvtlfs_synic_signal_event(fixture.vp, 3, 5, NULL), HVTLFS_OK);
+    assert_int_equal(hvtlfs_synic_signal_event(fixture.vp, 3, 5, NULL),
+                     HVTLFS_OK); /* set already */
+    assert_int_equal(hvtlfs_synic_signal_event(fixture.vp, 3, 2048, NULL), HVTLFS_ERR_ARGUMENT);
+    assert_int_equal(counters_of(fixture.vp).events_signalled, 2);
+    fixture_stop(&fixture);
+}
+
+static void test_lateness_of_timers_counts_from_when_they_were_due(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    synic_start(&fixture, false);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT, 1000);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x1501); /* one-shot, direct, vector 0x50 */
+    model_host_advance(fixture.host, 999);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(counters_of(fixture.vp).timer_ticks, 0);
+    model_host_advance(fixture.host, 701);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(counters_of(fixture.vp).timer_ticks, 1);
+    assert_int_equal(counters_of(fixture.vp).timer_lateness, 700); /* 999 + 701 - 1000 */
+
+    /* A guest that asks for a time that has passed gets its tick at once: nobody was late. */
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT, 5);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x1501);
+    assert_int_equal(counters_of(fixture.vp).timer_ticks, 2);
+    assert_int_equal(counters_of(fixture.vp).timer_lateness, 700);
+    fixture_stop(&fixture);
+}
+
+static void flush_all(struct fixture *fixture, uint64_t mask)
+{
+    struct hvtlfs_hypercall_regs regs = {
+        .mode = HVTLFS_MODE_LONG64, .rcx = HvCallFlushVirtualAddressSpace, .rdx = 0x3000};
+    const uint64_t input[3] = {0, HV_FLUSH_ALL_VIRTUAL_ADDRESS_SPACES, mask};
+
+    memcpy(model_host_ram(fixture->host, 0x3000), input, sizeof(input));
+    assert_int_equal(hvtlfs_hypercall(fixture->vp, &regs), HVTLFS_HYPERCALL_DONE);
+    assert_int_equal(regs.rax, HV_STATUS_SUCCESS);
+}
+
+static void test_flushes_and_their_targets_are_counted_at_the_caller(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "tlbflush";
+    fixture_start(&fixture);
+    flush_all(&fixture, 3);
+    flush_all(&fixture, 2);
+    flush_all(&fixture, 4); /* nobody there */
+    assert_int_equal(counters_of(fixture.vp).flushes, 2);
+    assert_int_equal(counters_of(fixture.vp).flush_targets, 3);
+    fixture_stop(&fixture);
+}
+
+static void test_a_description_adds_up_all_vps(void **state)
+{
+    struct fixture fixture;
+    struct hvtlfs_vp *other;
+    char text[16000];
+
+    (void)state;
+    synic_start(&fixture, false);
+    other = hvtlfs_partition_vp(fixture.partition, 1);
+    synic_enable(other);
+    assert_int_equal(hvtlfs_synic_signal_event(fixture.vp, 3, 5, NULL), HVTLFS_OK);
+    assert_int_equal(hvtlfs_synic_signal_event(other, 3, 5, NULL), HVTLFS_OK);
+    assert_true(hvtlfs_describe(fixture.partition, HVTLFS_FORMAT_TEXT, text, sizeof(text)) <
+                sizeof(text));
+    assert_non_null(strstr(text, "events signalled: 2\n"));
+    assert_null(strstr(text, "flushes"));
+    assert_true(hvtlfs_describe(fixture.partition, HVTLFS_FORMAT_JSON, text, sizeof(text)) <
+                sizeof(text));
+    assert_non_null(strstr(text, ",\"events_signalled\":2,"));
+    assert_non_null(strstr(text, ",\"flush_targets\":0}"));
+    fixture_stop(&fixture);
+}
+
+static void test_the_counters_of_a_vp_fit_a_page(void **state)
+{
+    (void)state;
+    assert_true(sizeof(struct hvti_counters) <= 4096);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +332,12 @@ int main(void)
         cmocka_unit_test(test_a_watcher_hears_what_happens),
         cmocka_unit_test(test_every_kind_has_a_name_and_a_text),
         cmocka_unit_test(test_a_description_says_who_what_and_why),
+        cmocka_unit_test(test_messages_are_counted_when_taken_up_and_when_delivered),
+        cmocka_unit_test(test_every_signal_is_counted_at_its_target),
+        cmocka_unit_test(test_lateness_of_timers_counts_from_when_they_were_due),
+        cmocka_unit_test(test_flushes_and_their_targets_are_counted_at_the_caller),
+        cmocka_unit_test(test_a_description_adds_up_all_vps),
+        cmocka_unit_test(test_the_counters_of_a_vp_fit_a_page),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

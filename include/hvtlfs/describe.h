@@ -16,7 +16,10 @@
 
 HVTLFS_BEGIN_DECLS
 
-/** Exits of one VP since init. They are not saved and survive resets. */
+/**
+ * What one VP did since init. Not saved; survives resets. How often a guest read time from its TSC page
+ * instead of making an exit cannot be counted: it happens without the host.
+ */
 struct hvtlfs_counters {
     size_t size;               /**< sizeof(struct hvtlfs_counters) as the caller knows it. */
     uint64_t msr_exits;        /**< RDMSR and WRMSR of MSRs that the partition offers. */
@@ -24,6 +27,16 @@ struct hvtlfs_counters {
     uint64_t hypercalls;       /**< Hypercalls, each continuation counted again. */
     uint64_t hypercall_errors; /**< Those answered with another status than success. */
     uint64_t hypercall_faults; /**< Those answered with #UD. */
+
+    uint64_t messages_queued; /**< Messages the VP took up to wait for a slot; timers' included. */
+    uint64_t messages_delivered; /**< Those that reached their slot. */
+    uint64_t events_signalled; /**< Signals for this VP's event flags, also of flags set already. */
+    uint64_t timer_ticks;      /**< Expirations of synthetic timers. */
+    uint64_t timer_lateness;   /**< From when these were due to when the library was called, summed,
+                                      in 100 ns. A time in the past when the guest set it is on time. */
+    uint64_t flushes;          /**< TLB flushes of this VP for at least one VP; a list in parts
+                                      counts each part. */
+    uint64_t flush_targets;    /**< VPs that these were for, summed. */
 };
 
 /**
@@ -70,7 +83,7 @@ enum hvtlfs_format {
 /**
  * Describe a partition: who the guest says it is; each feature as offered, used, never used or off
  * and why; whether the TSC page is valid and, if not or if the guest reads the MSR all the same, why;
- * exits by MSR and call, summed over all VPs.
+ * exits by MSR and call, messages, events, timers and flushes, summed over all VPs.
  *
  * @param partition the partition
  * @param format    text or JSON
