@@ -29,6 +29,9 @@
 start32:
     cli
     cld
+    movb $0xff, %al             /* a machine with this entry has 8259s, which its firmware left open */
+    outb %al, $0x21
+    outb %al, $0xa1
     movl $pml4, %eax
     movl %eax, %cr3
     movl %cr4, %eax

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# The boots of linux.sh, one function each, with what must come true. The line above a function is
+# what --list says. A boot calls linux (or qemu), then expect and refuse; a status is QEMU's.
+
+clock_on_page='clocksource: Switched to clocksource hyperv_clocksource_tsc_page'
+
+# everything_works CPUS: what a boot with all enlightenments and the words "time,work" shows
+everything_works() {
+    enlightened
+    expect "$clock_on_page"
+    expect 'Hyper-V: Using hypercall for remote TLB flush'
+    expect 'Hyper-V: Using IPI hypercalls'
+    expect 'Hyper-V: Using enlightened APIC'
+    expect "^HVT kernel .* cpus $1"
+    expect "^HVT clock cpus $1 reads [0-9]+ backward 0"
+    expect "^HVT work cpus $1 rounds [0-9]+ faults 0"
+    # The kernel counts flush IPIs here; with the hypercall there are none.
+    expect '^HVT interrupts TLB( 0)+.?$'
+    # Time comes from direct synthetic timers, not from the APIC's.
+    expect '^HVT clockevent Hyper-V clockevent'
+    expect '^HVT interrupts HVS [1-9]'
+    expect '^HVT interrupts LOC( 0)+.?$'
+}
+
+# Minimal Hv#1: detected, nothing offered, boots as on bare metal
+boot_minimal() {
+    linux 1 max,x-hv-tcg=hypercall "" || return
+    expect '^HVT done'
+    expect 'Hyper-V: privilege flags low 0x60, high 0x0, hints 0x0'
+    # This kernel writes the VP assist page's MSR without asking, and gets its #GP.
+    expect 'unchecked MSR access error: WRMSR to 0x40000073'
+    refuse 'unchecked MSR access error: .* 0x4000007[^3]|BUG:|Oops|Kernel panic'
+    note=$(fact clocksource)
+}
+
+# No enlightenment: no sign of Hyper-V
+boot_bare() {
+    linux 1 max "" || return
+    healthy
+    refuse 'Hyper-V'
+    note=$(fact clocksource)
+}
+
+# All enlightenments, 1 VP
+boot_one() {
+    linux 1 "max,$everything" hvt=time,work || return
+    everything_works 1
+}
+
+# All enlightenments, 2 VPs on two threads
+boot_two() {
+    linux 2 "max,$everything" hvt=time,work || return
+    everything_works 2
+    exits
+}
+
+# All enlightenments, 4 VPs
+boot_four() {
+    linux 4 "max,$everything" hvt=time,work || return
+    everything_works 4
+}
+
+# 2 VPs on one thread
+boot_one_thread() {
+    linux 2 "max,$everything" hvt=time,work -accel tcg,thread=single || return
+    everything_works 2
+}
+
+# An Intel model: the hypercall page says VMCALL
+boot_intel() {
+    linux 2 "Skylake-Client,$everything" hvt=time,work || return
+    everything_works 2
+}
+
+# An AMD model: the hypercall page says VMMCALL
+boot_amd() {
+    linux 2 "EPYC,$everything" hvt=time,work || return
+    everything_works 2
+}
+
+# The newest kernel of this Debian
+boot_newest() {
+    kernel=newest linux 2 "max,$everything" hvt=time,work || return
+    everything_works 2
+    note=$(fact kernel)
+}
+
+# Without the TSC page: time by the MSR
+boot_clock_msr() {
+    linux 2 "max,$everything,x-hv-tcg=reference-tsc=off" hvt=time,work || return
+    enlightened
+    expect 'Switched to clocksource hyperv_clocksource_msr'
+    expect '^HVT clock cpus 2 reads [0-9]+ backward 0'
+}
+
+# A TSC of 2.5 GHz, told by the frequency MSRs
+boot_tsc_frequency() {
+    linux 2 "max,$everything,tsc-frequency=2500000000" hvt=time,work || return
+    everything_works 2
+    expect 'tsc: Detected 2500\.000 MHz'
+}
+
+# Each enlightenment alone with what it needs
+boot_alone() {
+    local feature features all=
+    for feature in relaxed vapic vpindex time frequencies runtime reset crash synic \
+        synic,hv-time,hv-stimer synic,hv-time,hv-stimer,hv-stimer-direct \
+        vpindex,hv-tlbflush vpindex,hv-ipi xmm-input spinlocks=0x100 reenlightenment avic; do
+        # This kernel wants the VP assist page's MSR whatever is offered, hence hv-vapic.
+        features=hv-$feature
+        [[ $feature == vapic ]] || features+=,hv-vapic
+        linux 1 "max,$features" "" || return
+        enlightened
+        [[ $problems ]] && problems+="    with $features"$'\n' && return
+        all+=x
+    done
+    note="${#all} boots"
+}
+
+# CPUs off and online, five rounds, under load
+boot_hotplug() {
+    linux 4 "max,$everything" hvt=hotplug,work || return
+    enlightened
+    expect '^HVT hotplug ok cpus 4'
+}
+
+# The guest reboots itself: all state is back where it was
+boot_reboot() {
+    local start=$SECONDS pid
+    (background=exec reboot=-no-shutdown limit=60 && linux 2 "max,$everything" hvt=reboot) &
+    pid=$!
+    while [[ $(grep -ac '^HVT done' "$log" 2>/dev/null) -lt 3 && $((SECONDS - start)) -lt 55 ]] && kill -0 $pid 2>/dev/null; do
+        sleep 0.2
+    done
+    kill $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    enlightened
+    [[ $(grep -ac "$clock_on_page" "$log") -ge 3 ]] || problems+="    fewer than three boots"$'\n'
+}
+
+# The kernel panics: its report reaches the crash MSRs
+boot_crash() {
+    crashes=1
+    linux 1 "max,$everything" hvt=panic
+    crashes=1 healthy
+    crashes=
+    expect 'Kernel panic - not syncing: sysrq triggered crash'
+    grep -q 'HV crash parameters' "$work/logs/$name.qemu" ||
+        problems+="    QEMU was told of no crash"$'\n'
+}
+
+# PV spinlocks: the guest idles in HV_X64_MSR_GUEST_IDLE
+boot_spinlocks() {
+    linux 4 "max,$everything,x-hv-tcg=guest-idle" hvt=work || return
+    enlightened
+    expect 'Hyper-V: PV spinlocks enabled'
+    expect '^HVT work cpus 4 rounds [0-9]+ faults 0'
+}
+
+# saved_and_restored CPUS MODEL MODEL2: while the guest counts ticks, save it to a file; a new process
+# of another model goes on
+saved_and_restored() {
+    local state=$work/logs/$name.state first=$work/logs/$name.first pipe=$work/logs/$name.monitor pid start=$SECONDS
+    rm -f "$state" "$pipe" "$first"
+    mkfifo "$pipe"
+    # Opened for both directions, so that neither end waits for the other.
+    exec 9<>"$pipe"
+    (background=exec limit=60 log=$first && linux "$1" "$2" hvt=tick,time,work \
+        -chardev "stdio,id=monitor,signal=off" -monitor chardev:monitor <&9 >/dev/null) &
+    pid=$!
+    until grep -aq '^HVT tick 10 ' "$first" 2>/dev/null || [[ $((SECONDS - start)) -gt 50 ]]; do
+        sleep 0.1
+    done
+    printf 'migrate "exec:cat >%s"\nquit\n' "$state" >&9
+    wait $pid
+    exec 9>&-
+    limit=60 linux "$1" "$3" hvt=tick,time,work -incoming "exec:cat $state"
+    rm -f "$state" "$pipe"
+}
+
+# What a restored guest shows: it went on where it was.
+went_on() {
+    local last next
+    healthy
+    last=$(sed -n 's/^HVT tick \([0-9]*\) .*/\1/p' "$work/logs/$name.first" | tail -n 1)
+    next=$(sed -n 's/^HVT tick \([0-9]*\) .*/\1/p' "$log" | head -n 1)
+    [[ -n $last && $next -eq $((last + 1)) ]] || problems+="    tick '$next' came after '$last'"$'\n'
+    expect "^HVT clock cpus $1 reads [0-9]+ backward 0"
+    expect "^HVT work cpus $1 rounds [0-9]+ faults 0"
+    expect '^HVT clocksource hyperv_clocksource_tsc_page'
+    note="tick $last, then $next"
+}
+
+# Saved to a file, restored in a new process
+boot_restore() {
+    saved_and_restored 2 "max,$everything" "max,$everything" || return
+    went_on 2
+}
+
+# Restored with a TSC of another rate
+boot_restore_tsc() {
+    saved_and_restored 2 "max,$everything,tsc-frequency=2000000000" \
+        "max,$everything,tsc-frequency=3200000000" || return
+    went_on 2
+}
+
+# -icount: two boots with all enlightenments, the same console and the same events to the last byte
+boot_deterministic() {
+    local console events
+    icount() {
+        linux 1 "max,$everything,-rdrand,-rdseed" "nokaslr random.trust_cpu=off" \
+            -icount shift=1,sleep=off -rtc base=2020-01-01,clock=vm -trace hyperv_tcg_event
+    }
+    icount || return
+    console=$(sha256sum <"$log")
+    events=$(sha256sum <"$work/logs/$name.qemu")
+    icount || return
+    enlightened
+    expect "$clock_on_page"
+    [[ $console == "$(sha256sum <"$log")" ]] || problems+="    two consoles differ"$'\n'
+    [[ $events == "$(sha256sum <"$work/logs/$name.qemu")" ]] || problems+="    two traces differ"$'\n'
+    note="$(grep -c '^hyperv_tcg_event' "$work/logs/$name.qemu") events"
+}
+
+# conformance_guest [ARGUMENTS...]: our own guest; all its tests pass
+conformance_guest() {
+    qemu -cpu "max,$everything,x-hv-tcg=guest-idle:hypercall-lock" \
+        -kernel "$root/build/bin/conformance-guest.elf" -debugcon "file:$log" \
+        -device isa-debug-exit,iobase=0xf4,iosize=4 -no-reboot "$@"
+    [[ $? -eq 1 ]] || problems+="    the guest ended badly"$'\n'
+    refuse '^not ok|^Bail out'
+    expect '^1\.\.[0-9]+'
+    note="$(grep -c '^ok' "$log") tests, $(grep -c '# SKIP' "$log") skipped"
+}
+
+# The conformance guest
+boot_conformance() {
+    conformance_guest
+}
+
+# The conformance guest, counting instructions
+boot_conformance_icount() {
+    conformance_guest -icount shift=1,sleep=off
+}
+
+# Unknown and impossible properties are errors with a reason
+boot_errors() {
+    local status
+    linux 1 max,hv-evmcs ""
+    status=$?
+    { [[ $status -eq 1 ]] && grep -q evmcs "$work/logs/$name.stderr"; } ||
+        problems+="    hv-evmcs: status $status, $(head -n 1 "$work/logs/$name.stderr")"$'\n'
+    linux 1 max,hv-stimer ""
+    status=$?
+    { [[ $status -eq 1 ]] && grep -q 'hv-stimer needs hv-' "$work/logs/$name.stderr"; } ||
+        problems+="    hv-stimer alone: status $status, $(head -n 1 "$work/logs/$name.stderr")"$'\n'
+    return 0
+}

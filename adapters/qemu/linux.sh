@@ -1,0 +1,338 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Boot an unmodified Debian Linux on QEMU's TCG with libhvtlfs, and look at what it says.
+#
+#     adapters/qemu/linux.sh [--list] [--build] [--keep-going] [NAME...]
+#
+# NAME... runs the boots of those names only (see --list), --build stops before the first boot.
+# Wants the library configured and built in build/ (./dev build) and the packages that ./dev linux
+# installs. Everything lands in build/qemu; docs/QEMU.md explains.
+#
+# Nothing here names a package source: the machine's own are used, with the sources of packages
+# added, in a configuration of apt that is private to build/qemu.
+
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+work=$root/build/qemu
+qemu=$work/build/qemu-system-x86_64
+# /usr/bin first: QEMU's build wants the python that Debian's meson belongs to.
+export PATH=/usr/bin:/bin:/usr/sbin:/sbin:$PATH
+
+say() {
+    printf '%s\n' "$*"
+}
+
+die() {
+    printf 'linux: %s\n' "$*" >&2
+    exit 1
+}
+
+# stage WORDS COMMAND...: run it quietly; its output goes to a log that is shown if it fails.
+stage() {
+    local words=$1 log start=$SECONDS
+    shift
+    log=$work/logs/${words// /-}.log
+    printf '# %-58s' "$words"
+    if "$@" >"$log" 2>&1 </dev/null; then
+        printf '%4d s\n' $((SECONDS - start))
+        return
+    fi
+    printf 'FAIL\n'
+    tail -n 30 "$log" | sed 's/^/#     /'
+    die "$words failed; the whole log: ${log#"$root"/}"
+}
+
+# ---- Packages ----
+
+# One configuration of apt for everything fetched here: the machine's sources, all with deb-src.
+apt_options=(
+    -o Dir::Etc::sourcelist=/dev/null
+    -o "Dir::Etc::sourceparts=$work/apt/sources"
+    -o "Dir::State::lists=$work/apt/lists"
+    -o "Dir::Cache=$work/apt/cache"
+    -o APT::Sandbox::User=root
+)
+
+private_apt() {
+    local file
+    mkdir -p "$work/apt/sources" "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
+    rm -f "$work/apt/sources"/*
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        [[ -f $file ]] || continue
+        sed -n 's/^deb[[:space:]]/&/p' "$file" | sed 'p; s/^deb/deb-src/' \
+            >"$work/apt/sources/$(basename "$file" .list).list"
+    done
+    for file in /etc/apt/sources.list.d/*.sources; do
+        [[ -f $file ]] || continue
+        sed 's/^Types:.*/Types: deb deb-src/' "$file" >"$work/apt/sources/$(basename "$file")"
+    done
+    apt-get "${apt_options[@]}" update
+    apt-cache "${apt_options[@]}" showsrc qemu | grep '^Package: qemu$' >/dev/null
+}
+
+# ---- QEMU ----
+
+configure_options=(
+    --target-list=x86_64-softmmu --meson=/usr/bin/meson
+    --without-default-features --enable-tcg --enable-hvtlfs
+    --disable-kvm --disable-docs --disable-tools --disable-guest-agent
+    --disable-werror --disable-debug-info
+    --without-default-devices --with-devices-x86_64=hvtlfs
+)
+
+# What the binary is made of, but for the library, which is linked at run time.
+recipe() {
+    {
+        printf '%s\n' "${configure_options[@]}"
+        cat "$here"/hvtlfs.mak "$here"/patches/*.patch
+    } | sha256sum | cut -c 1-16
+}
+
+fetch_qemu() {
+    rm -rf "$work/fetch"
+    mkdir -p "$work/fetch"
+    (cd "$work/fetch" && apt-get "${apt_options[@]}" --download-only source qemu)
+}
+
+# Only files that differ are replaced, so that ninja rebuilds no more than it must.
+patch_qemu() {
+    local fresh=$work/fresh patch file
+    rm -rf "$fresh"
+    dpkg-source --no-check -x "$work"/fetch/qemu_*.dsc "$fresh"
+    for patch in "$here"/patches/*.patch; do
+        patch -d "$fresh" -p1 --no-backup-if-mismatch <"$patch" || return
+    done
+    cp "$here/hvtlfs.mak" "$fresh/configs/devices/x86_64-softmmu/"
+    if [[ ! -d $work/source ]]; then
+        mv "$fresh" "$work/source"
+        return
+    fi
+    (cd "$fresh" && diff -rqN . "$work/source" | sed -n 's/^Files \(.*\) and .* differ$/\1/p') |
+        while read -r file; do
+            if [[ -e $fresh/$file ]]; then
+                (cd "$fresh" && cp --parents "$file" "$work/source")
+            else
+                rm -f "$work/source/$file"
+            fi
+        done
+    rm -rf "$fresh"
+}
+
+install_library() {
+    cmake --install "$root/build" --prefix "$work/prefix"
+}
+
+configure_qemu() {
+    mkdir -p "$work/build"
+    (cd "$work/build" &&
+        PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig LDFLAGS=-Wl,-rpath,$work/prefix/lib \
+            "$work/source/configure" "${configure_options[@]}")
+}
+
+build_qemu() {
+    ninja -C "$work/build" qemu-system-x86_64
+}
+
+make_qemu() {
+    local want
+    want=$(recipe)
+    stage "install the library for QEMU" install_library
+    if [[ ! -x $qemu || $(cat "$work/recipe" 2>/dev/null) != "$want" ]]; then
+        rm -f "$work/recipe"
+        [[ -n $(compgen -G "$work/fetch/qemu_*.dsc") ]] || {
+            stage "read the package lists" private_apt
+            stage "fetch the qemu source package" fetch_qemu
+        }
+        stage "unpack and patch QEMU" patch_qemu
+    fi
+    if [[ $(cat "$work/configured" 2>/dev/null) != "${configure_options[*]}" ]]; then
+        stage "configure QEMU" configure_qemu
+        printf '%s\n' "${configure_options[*]}" >"$work/configured"
+    fi
+    # A changed header of the library is a reason to compile, too.
+    stage "build QEMU" build_qemu
+    printf '%s\n' "$want" >"$work/recipe"
+}
+
+# ---- The guest ----
+
+# newest PATTERN: the highest version among packages of that name
+newest() {
+    apt-cache "${apt_options[@]}" pkgnames linux-image- | grep -E "$1" | grep -v -- -dbg |
+        sort -V | tail -n 1
+}
+
+# The default kernel of this Debian for virtual machines, and the newest it has.
+fetch_kernels() {
+    local package
+    mkdir -p "$work/kernels"
+    cd "$work/kernels" || return
+    package=$(apt-cache "${apt_options[@]}" depends linux-image-cloud-amd64 |
+        sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+    fetch_kernel default "$package" || return
+    fetch_kernel newest "$(newest '^linux-image-[0-9.]+(-[0-9]+|\+deb[0-9]+|\+bpo)*-cloud-amd64$')"
+}
+
+fetch_kernel() {
+    local name=$1 package=$2
+    [[ -n $package ]] || return
+    apt-get "${apt_options[@]}" download "$package" || return
+    rm -rf "$name"
+    dpkg-deb -x "${package}"_*.deb "$name" || return
+    rm -f "${package}"_*.deb
+    printf '%s\n' "$package" >"$name/package"
+}
+
+# An initrd with busybox, our programs and the VMBus driver.
+make_initrd() {
+    local name=$1 tree=$work/initrd program module
+    rm -rf "$tree"
+    mkdir -p "$tree/bin"
+    cp /bin/busybox "$tree/bin/"
+    install -m 755 "$here/guest/init" "$tree/init"
+    for program in work clock; do
+        gcc -O2 -static -pthread -Wall -Wextra -s -o "$tree/bin/$program" "$here/guest/$program.c" || return
+    done
+    module=$(find "$work/kernels/$name/lib/modules" -name 'hv_vmbus.ko*' | head -n 1)
+    case $module in
+    *.xz) xz -dc "$module" >"$tree/hv_vmbus.ko" ;;
+    ?*) cp "$module" "$tree/hv_vmbus.ko" ;;
+    esac
+    (cd "$tree" && find . | sort | cpio -o -H newc -R 0:0 --quiet | gzip -1n) >"$work/kernels/$name/initrd"
+}
+
+make_guest() {
+    local name
+    if [[ ! -f $work/kernels/newest/package ]]; then
+        [[ -n $(compgen -G "$work/apt/lists/*Packages*") ]] || stage "read the package lists" private_apt
+        stage "fetch Debian's kernels" fetch_kernels
+    fi
+    for name in default newest; do
+        stage "make an initrd for the $name kernel" make_initrd $name
+    done
+}
+
+# ---- Booting ----
+
+everything=hv-relaxed,hv-vapic,hv-vpindex,hv-time,hv-frequencies,hv-runtime,hv-reset,hv-crash
+everything+=,hv-synic,hv-stimer,hv-stimer-direct,hv-tlbflush,hv-tlbflush-ext,hv-ipi,hv-xmm-input,hv-spinlocks=0xfff
+
+passed=0
+failed=0
+count=0
+name=
+log=
+problems=
+
+# qemu ARGUMENTS...: one machine, until it powers off. The console goes to $log.
+qemu() {
+    $background timeout -k 5 "${limit:-120}" "$qemu" -L /usr/share/qemu -L /usr/share/seabios \
+        -M pc -accel tcg -m 256 -nodefaults -display none -serial "file:$log" \
+        -d guest_errors -trace hyperv_tcg_description -D "$work/logs/$name.qemu" "$@" 2>"$work/logs/$name.stderr"
+}
+
+background= # "exec" in a subshell that is to be killed
+
+# linux CPUS MODEL WORDS [ARGUMENTS...]: boot; WORDS are what the guest is to do, and kernel options
+linux() {
+    local cpus=$1 model=$2 words=$3
+    shift 3
+    qemu -smp "$cpus" -cpu "$model" -kernel "$(echo "$work/kernels/${kernel:-default}"/boot/vmlinuz-*)" \
+        -initrd "$work/kernels/${kernel:-default}/initrd" \
+        -append "console=ttyS0 panic=-1 $words" "${reboot:--no-reboot}" "$@"
+}
+
+# expect REGEX / refuse REGEX: what the console must, must not say
+expect() {
+    grep -aqE "$1" "$log" || problems+="    the console does not say: $1"$'\n'
+}
+
+refuse() {
+    local line
+    line=$(grep -aE -m 1 "$1" "$log") && problems+="    the console says: $line"$'\n'
+}
+
+# What every boot must come to.
+healthy() {
+    expect '^HVT done'
+    refuse 'unchecked MSR access|WARNING: CPU|soft lockup|rcu.*stall|HVT .* failed'
+    [[ ${crashes:-} ]] || refuse 'BUG:|Oops|Call Trace|Kernel panic|divide error|general protection'
+}
+
+enlightened() {
+    healthy
+    expect 'Hypervisor detected: Microsoft Hyper-V'
+}
+
+# exits: what the library counted, as comments of the report
+exits() {
+    sed -n 's/^hyperv_tcg_description \(exits .*\)/#     \1/p; s/^hyperv_tcg_description \(feature .*: never used\)/#     \1/p' \
+        "$work/logs/$name.qemu"
+}
+
+# fact NAME: the rest of the guest's line of that name
+fact() {
+    sed -n "s/^HVT $1 //p" "$log" | tr -d '\r' | tail -n 1
+}
+
+boot() {
+    local start=${EPOCHREALTIME/,/.} time
+    name=$1
+    log=$work/logs/$name.console
+    problems=
+    count=$((count + 1))
+    rm -f "$log"
+    "boot_${name//-/_}" || problems+="    QEMU ended with status $?: $(head -n 3 "$work/logs/$name.stderr")"$'\n'
+    time=$(awk -v a="$start" -v b="${EPOCHREALTIME/,/.}" 'BEGIN { printf "%.1f s", b - a }')
+    if [[ -z $problems ]]; then
+        passed=$((passed + 1))
+        say "ok $count - $name # $time${note:+, $note}"
+    else
+        failed=$((failed + 1))
+        say "not ok $count - $name # $time; ${log#"$root"/}"
+        printf '%s' "$problems"
+    fi
+    note=
+}
+
+# shellcheck source=boots.sh
+. "$here/boots.sh"
+
+names() {
+    sed -n 's/^boot_\([a-z0-9_]*\)() {$/\1/p' "$here/boots.sh" | tr _ -
+}
+
+main() {
+    local names=() build_only="" n
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+        --list)
+            sed -n 'N; s/^# \(.*\)\nboot_\([a-z0-9_]*\)() {$/\2\t\1/p; D' "$here/boots.sh" |
+                awk -F '\t' '{ gsub("_", "-", $1); printf "%-16s %s\n", $1, $2 }'
+            return
+            ;;
+        --build) build_only=1 ;;
+        -*) die "no option $1" ;;
+        *) names+=("$1") ;;
+        esac
+        shift
+    done
+    [[ ${#names[@]} -gt 0 ]] || mapfile -t names < <(names)
+    for n in "${names[@]}"; do
+        declare -F "boot_${n//-/_}" >/dev/null || die "no boot '$n'; --list lists them"
+    done
+    mkdir -p "$work/logs"
+    make_qemu
+    make_guest
+    [[ $build_only ]] && return
+    say "1..${#names[@]}"
+    for n in "${names[@]}"; do
+        boot "$n"
+    done
+    say "$passed passed, $failed failed"
+    [[ $failed -eq 0 ]]
+}
+
+main "$@"
