@@ -592,6 +592,45 @@ static void registers_of_features_that_are_off_are_denied(void **state)
     assert_int_equal(get_register(HvRegisterGuestCrashCtl, &low, &high), HV_STATUS_ACCESS_DENIED);
 }
 
+/* Requirements document p. 10: the host lets the interrupt in after the call as after a WRMSR. */
+static void an_ipi_by_register_is_a_success(void **state)
+{
+    static const uint64_t commands[] = {
+        0x40031,                       /* shorthand "self" */
+        UINT64_C(1) << 32 | 0x31,      /* another VP */
+        0x80031,                       /* shorthand "all" */
+    };
+    struct model_event event;
+    size_t i;
+
+    (void)state;
+    restart(WITH_XMM ",vapic");
+    for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        assert_int_equal(set_register(HvX64RegisterSyntheticIcr, commands[i], 0),
+                         HV_STATUS_SUCCESS);
+        assert_int_equal(answer.reps, 1);
+        event = only(MODEL_EVENT_APIC_WRITE);
+        assert_int_equal(event.values[0], HVTLFS_APIC_ICR);
+        assert_int_equal(event.values[1], commands[i]);
+    }
+    assert_int_equal(set_register(HvX64RegisterSyntheticIcr, 0x40031, 1),
+                     HV_STATUS_INVALID_REGISTER_VALUE);
+    nothing_happened();
+}
+
+/* Reading it suspends the VP (7.5); a list of registers has no place to wait. */
+static void guest_idle_is_no_register_of_a_list(void **state)
+{
+    uint64_t low = 0, high = 0;
+
+    (void)state;
+    restart(WITH_XMM ",guest-idle");
+    assert_int_equal(get_register(HvRegisterGuestIdle, &low, &high), HV_STATUS_ACCESS_DENIED);
+    assert_int_equal(answer.reps, 0);
+    assert_int_equal(set_register(HvRegisterGuestIdle, 0, 0), HV_STATUS_ACCESS_DENIED);
+    nothing_happened();
+}
+
 static void architectural_registers_are_the_hosts(void **state)
 {
     uint64_t low, high;
@@ -1051,6 +1090,8 @@ int main(void)
         TEST(leaf_registers_are_the_leaves),
         TEST(synthetic_registers_are_the_msrs),
         TEST(registers_of_features_that_are_off_are_denied),
+        TEST(an_ipi_by_register_is_a_success),
+        TEST(guest_idle_is_no_register_of_a_list),
         TEST(architectural_registers_are_the_hosts),
         TEST(every_register_has_an_answer),
         TEST(registers_belong_to_the_caller),
