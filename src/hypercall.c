@@ -57,6 +57,8 @@ static const struct call_row rows[] = {
 #undef CALL
 #undef ABSENT
 
+_Static_assert(HVTI_CALL_OUT_MAX <= HVTI_FAST_MAX, "call_host() has room for either form");
+
 /* One call under way. */
 struct run {
     struct hvti_call call;
@@ -86,10 +88,26 @@ struct run {
 
 /* ---- Rows ---- */
 
-/* A host's handler stands behind this one, so that the decoder has only one way to go. */
+/* Bytes of output that a host's handler has made of those it was given room for. */
+static uint32_t host_output_size(const struct run *run, uint16_t status)
+{
+    const struct hvti_call *call = &run->call;
+
+    if (run->shape->rep) {
+        return (status == HV_STATUS_SUCCESS ? call->count : call->done) * run->shape->element_out;
+    }
+    return status == HV_STATUS_SUCCESS ? run->shape->output : 0;
+}
+
+/*
+ * A host's handler stands behind this one, so that the decoder has only one way to go. Its output
+ * begins as zeroes: what it leaves out shows the guest nothing of the stack, and registers that it
+ * makes no output for stay as they are.
+ */
 static uint16_t call_host(struct hvti_call *call)
 {
     const struct run *run = (const struct run *)(const void *)call; /* its first member */
+    uint64_t output[HVTI_FAST_MAX / 8] = {0};
     struct hvtlfs_host_call frame = {.vp_index = call->vp->index,
                                      .code = run->shape->code,
                                      .header = call->header,
@@ -97,10 +115,15 @@ static uint16_t call_host(struct hvti_call *call)
                                      .first = call->first,
                                      .count = call->count,
                                      .elements = call->elements,
-                                     .output = call->output};
+                                     .output = output};
     uint16_t status = run->shape->handle(call->vp->partition->host.context, &frame);
+    uint32_t size;
 
     call->done = frame.done < call->count ? frame.done : call->count;
+    size = host_output_size(run, status);
+    if (size) {
+        memcpy(call->output, output, size);
+    }
     return status;
 }
 

@@ -1024,6 +1024,81 @@ static void a_host_answers_what_the_library_leaves_alone(void **state)
     assert_int_equal(make(), HV_STATUS_INVALID_HYPERCALL_INPUT);
 }
 
+/* Fills as many bytes of its output as the first byte of its input says. */
+static uint16_t host_fill(void *context, struct hvtlfs_host_call *frame)
+{
+    (void)context;
+    memset(frame->output, 0xAA,
+           *(const uint8_t *)(frame->count ? frame->elements : frame->header));
+    frame->done = 1;
+    return frame->count == 2 ? HV_STATUS_NO_DATA : HV_STATUS_SUCCESS;
+}
+
+static const struct hvtlfs_call_handler fillers[] = {
+    {.code = 0x0046, .header = 8, .output = 64, .handle = host_fill},
+    {.code = 0xBADD, .rep = true, .element_in = 8, .element_out = 32, .handle = host_fill},
+};
+
+static void expect_filled(uint32_t fill, uint32_t size)
+{
+    uint32_t i;
+
+    for (i = 0; i < size; i++) {
+        assert_int_equal(answer.output[i], i < fill ? 0xAA : 0);
+    }
+}
+
+/* Neither the stack nor what an earlier call put there reaches the guest. */
+static void what_a_host_leaves_out_of_its_output_is_0(void **state)
+{
+    static const uint8_t fills[] = {32, 4, 0, 31, 9};
+    size_t i;
+    int fast;
+
+    (void)state;
+    host_calls = fillers;
+    host_call_count = 2;
+    restart(WITH_XMM);
+    for (fast = 0; fast < 2; fast++) {
+        for (i = 0; i < sizeof(fills) / sizeof(fills[0]); i++) {
+            guest_prepare(&call, 0x0046, 8, 64);
+            call.fast = fast;
+            call.input.bytes[0] = 64;
+            assert_int_equal(make(), HV_STATUS_SUCCESS);
+            expect_filled(64, 64);
+            call.input.bytes[0] = fills[i];
+            assert_int_equal(make(), HV_STATUS_SUCCESS);
+            expect_filled(fills[i], 64);
+            guest_prepare(&call, 0xBADD, 8, 32);
+            call.fast = fast;
+            call.reps = 1;
+            call.input.bytes[0] = fills[i];
+            assert_int_equal(make(), HV_STATUS_SUCCESS);
+            expect_filled(fills[i], 32);
+        }
+    }
+}
+
+/* Registers of elements that were not done are the guest's own (3.9). */
+static void elements_a_host_has_not_done_leave_their_registers_alone(void **state)
+{
+    struct hvtlfs_hypercall_regs before;
+
+    (void)state;
+    host_calls = fillers;
+    host_call_count = 2;
+    restart(WITH_XMM);
+    guest_prepare(&call, 0xBADD, 16, 64);
+    call.fast = true;
+    call.reps = 2;
+    call.input.bytes[0] = 40; /* into the element that fails */
+    before = guest_regs(&call);
+    assert_int_equal(make(), HV_STATUS_NO_DATA);
+    assert_int_equal(answer.reps, 1);
+    expect_filled(32, 32);
+    assert_memory_equal(&answer.regs.xmm[2], &before.xmm[2], 16 * 4);
+}
+
 static void a_hosts_row_that_cannot_be_used_is_refused(void **state)
 {
     static const struct hvtlfs_call_handler bad[] = {
@@ -1107,6 +1182,8 @@ int main(void)
         TEST(what_needs_a_privilege_we_never_give_is_denied),
         TEST(every_code_is_answered_without_work),
         TEST(a_host_answers_what_the_library_leaves_alone),
+        TEST(what_a_host_leaves_out_of_its_output_is_0),
+        TEST(elements_a_host_has_not_done_leave_their_registers_alone),
         TEST(a_hosts_row_that_cannot_be_used_is_refused),
     };
 
