@@ -68,12 +68,12 @@ struct run {
     uint64_t control;
     uint64_t parameter[2]; /* input and output GPA, or the first 16 bytes of the fast block */
     bool fast;
-    bool output_in_registers; /* some of it has been made */
     enum hvtlfs_hypercall_result result;
     uint16_t status;
     uint32_t reps_done;     /* absolute */
     uint32_t list_offset;   /* of the input list in its block */
     uint32_t output_offset; /* of the output in the fast block */
+    uint32_t output_end;    /* of what has been made of it there, counted from its offset; 0: none */
     uint64_t fault_gpa;
     uint32_t fault_access;
     union {
@@ -226,7 +226,7 @@ static void load(struct run *run, struct hvtlfs_vp *vp, struct hvtlfs_hypercall_
     run->call.vp = vp;
     run->call.unwritable = false;
     run->regs = regs;
-    run->output_in_registers = false;
+    run->output_end = 0;
     run->result = HVTLFS_HYPERCALL_DONE;
     run->reps_done = 0;
     if (regs->mode == HVTLFS_MODE_LONG64) {
@@ -280,9 +280,9 @@ static void store_output(const struct run *run)
         regs->rdx = run->memory.block[0];
         regs->r8 = run->memory.block[1];
         regs->changed |= HVTLFS_CHANGED_RDX;
-        regs->changed |= run->shape->output > 8 ? HVTLFS_CHANGED_R8 : 0;
+        regs->changed |= run->output_end > 8 ? HVTLFS_CHANGED_R8 : 0;
     }
-    if (run->output_offset || run->shape->output > 16 || run->shape->element_out) {
+    if (run->output_offset + run->output_end > 16) {
         memcpy(regs->xmm, &run->memory.block[2], sizeof(regs->xmm));
         regs->changed |= HVTLFS_CHANGED_XMM;
     }
@@ -292,7 +292,7 @@ static enum hvtlfs_hypercall_result store(const struct run *run)
 {
     struct hvtlfs_hypercall_regs *regs = run->regs;
 
-    if (run->output_in_registers) {
+    if (run->output_end) {
         store_output(run);
     }
     if (run->result == HVTLFS_HYPERCALL_DONE) {
@@ -451,7 +451,7 @@ bool hvti_call_write(struct hvti_call *call, uint32_t offset, const void *data, 
 static void put_output(struct run *run, uint32_t offset, uint32_t size)
 {
     if (run->fast) {
-        run->output_in_registers |= size != 0;
+        run->output_end = size ? offset + size : run->output_end;
     } else if (size && !hvti_call_write(&run->call, offset, run->memory.copy.output, size)) {
         (void)intercept(run, run->parameter[1], HVTLFS_ACCESS_WRITE);
     }

@@ -1079,6 +1079,44 @@ static void what_a_host_leaves_out_of_its_output_is_0(void **state)
     }
 }
 
+/* A list without input: its output begins in RDX and R8. */
+static uint16_t host_ones(void *context, struct hvtlfs_host_call *frame)
+{
+    (void)context;
+    memset(frame->output, 0x11, 8 * frame->count);
+    return HV_STATUS_SUCCESS;
+}
+
+static void output_of_a_list_names_each_register_that_it_changes(void **state)
+{
+    static const struct hvtlfs_call_handler row = {
+        .code = 0xBADD, .rep = true, .element_out = 8, .handle = host_ones};
+    static const uint32_t changed[] = {
+        0,
+        HVTLFS_CHANGED_RDX,
+        HVTLFS_CHANGED_RDX | HVTLFS_CHANGED_R8,
+        HVTLFS_CHANGED_RDX | HVTLFS_CHANGED_R8 | HVTLFS_CHANGED_XMM,
+    };
+    const uint64_t made = UINT64_C(0x1111111111111111), kept = UINT64_C(0xC3C3C3C3C3C3C3C3);
+    uint32_t count;
+
+    (void)state;
+    host_calls = &row;
+    host_call_count = 1;
+    restart(WITH_XMM);
+    for (count = 1; count <= 3; count++) {
+        guest_prepare(&call, 0xBADD, 0, 8 * count);
+        call.fast = true;
+        call.reps = count;
+        assert_int_equal(make(), HV_STATUS_SUCCESS);
+        assert_int_equal(answer.regs.changed, HVTLFS_CHANGED_RAX | changed[count]);
+        assert_int_equal(answer.regs.rdx, made);
+        assert_int_equal(answer.regs.r8, count > 1 ? made : kept);
+        assert_int_equal(answer.regs.xmm[0].half[0], count > 2 ? made : kept);
+        assert_int_equal(answer.regs.xmm[0].half[1], kept);
+    }
+}
+
 /* Registers of elements that were not done are the guest's own (3.9). */
 static void elements_a_host_has_not_done_leave_their_registers_alone(void **state)
 {
@@ -1183,6 +1221,7 @@ int main(void)
         TEST(every_code_is_answered_without_work),
         TEST(a_host_answers_what_the_library_leaves_alone),
         TEST(what_a_host_leaves_out_of_its_output_is_0),
+        TEST(output_of_a_list_names_each_register_that_it_changes),
         TEST(elements_a_host_has_not_done_leave_their_registers_alone),
         TEST(a_hosts_row_that_cannot_be_used_is_refused),
     };
