@@ -29,8 +29,10 @@ struct hvtlfs_vp_set;
 struct hvti_call {
     struct hvtlfs_vp *vp;
     const uint64_t *header;   /* fixed and variable part, copied once */
-    const void *elements;     /* `count` of them, copied once; 8-byte aligned only if their size is */
-    void *output;             /* the block, or an element for each of `elements` */
+    const void *elements;     /* `count` of them, copied once; 8-byte aligned only if their size is;
+                                 NULL in a simple call */
+    void *output;             /* the block, or an element for each of `elements`; NULL or without
+                                 meaning where there is none */
     uint32_t variable_qwords; /* of the header */
     uint32_t reps;            /* elements in the guest's list, those done before included */
     uint32_t first;           /* index of the first element at hand */

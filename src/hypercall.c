@@ -224,6 +224,8 @@ static uint64_t pair(uint64_t high, uint64_t low)
 static void load(struct run *run, struct hvtlfs_vp *vp, struct hvtlfs_hypercall_regs *regs)
 {
     run->call.vp = vp;
+    run->call.elements = NULL;
+    run->call.output = NULL;
     run->call.unwritable = false;
     run->regs = regs;
     run->output_end = 0;
@@ -413,7 +415,6 @@ static uint16_t place_memory(struct run *run, uint32_t input, uint32_t output)
         return HV_STATUS_INVALID_ALIGNMENT;
     }
     run->call.header = run->memory.copy.header;
-    run->call.elements = run->memory.copy.elements;
     run->call.output = run->memory.copy.output;
     run->call.output_gpa = run->parameter[1];
     if (run->list_offset &&
@@ -507,6 +508,7 @@ static bool fetch_elements(struct run *run)
                            run->reps_done * run->shape->element_out;
         return true;
     }
+    run->call.elements = run->memory.copy.elements;
     if (size && !hvti_host_gpa_read(&run->call.vp->partition->host, run->parameter[0] + offset,
                                     run->memory.copy.elements, size)) {
         (void)intercept(run, run->parameter[0] + offset, HVTLFS_ACCESS_READ);

@@ -1079,6 +1079,40 @@ static void what_a_host_leaves_out_of_its_output_is_0(void **state)
     }
 }
 
+static const void *seen_elements;
+
+static uint16_t host_look(void *context, struct hvtlfs_host_call *frame)
+{
+    (void)context;
+    seen_elements = frame->elements;
+    return HV_STATUS_SUCCESS;
+}
+
+/* Not even after a list, in the same stack. */
+static void a_simple_call_has_no_elements(void **state)
+{
+    static const struct hvtlfs_call_handler looks[] = {
+        {.code = 0x0046, .header = 8, .handle = host_look},
+        {.code = 0xBADD, .rep = true, .element_in = 8, .handle = host_look},
+    };
+    int fast;
+
+    (void)state;
+    host_calls = looks;
+    host_call_count = 2;
+    restart(WITH_XMM);
+    for (fast = 0; fast < 2; fast++) {
+        guest_prepare(&call, 0xBADD, 8, 0);
+        call.reps = 1;
+        assert_int_equal(make(), HV_STATUS_SUCCESS);
+        assert_non_null(seen_elements);
+        guest_prepare(&call, 0x0046, 8, 0);
+        call.fast = fast;
+        assert_int_equal(make(), HV_STATUS_SUCCESS);
+        assert_null(seen_elements);
+    }
+}
+
 /* A list without input: its output begins in RDX and R8. */
 static uint16_t host_ones(void *context, struct hvtlfs_host_call *frame)
 {
@@ -1221,6 +1255,7 @@ int main(void)
         TEST(every_code_is_answered_without_work),
         TEST(a_host_answers_what_the_library_leaves_alone),
         TEST(what_a_host_leaves_out_of_its_output_is_0),
+        TEST(a_simple_call_has_no_elements),
         TEST(output_of_a_list_names_each_register_that_it_changes),
         TEST(elements_a_host_has_not_done_leave_their_registers_alone),
         TEST(a_hosts_row_that_cannot_be_used_is_refused),

@@ -176,7 +176,8 @@ struct hvtlfs_host_call {
     uint32_t header_size; /**< Its size in bytes, variable part included. */
     uint32_t first;       /**< Rep call: index of the first element at hand. */
     uint32_t count;       /**< Rep call: elements at hand; 0 in a simple call. */
-    const void *elements; /**< Rep call: the elements; a private copy, aligned as their size allows. */
+    const void *elements; /**< Rep call: the elements; a private copy, aligned as their size allows.
+                               NULL in a simple call. */
     void *output;         /**< The output block, or one output element for each of @ref elements; 8-byte
                                aligned and all zero on entry, so what is left out reads as 0. */
     uint32_t done;        /**< Out, with an error: elements that succeeded before it. */
