@@ -832,6 +832,8 @@ static void retargeting_to_a_set(void **state)
 
 static void retargeting_refuses_what_makes_no_sense(void **state)
 {
+    uint32_t byte;
+
     (void)state;
     prepare_retarget(0x0F, 1);
     assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
@@ -844,6 +846,11 @@ static void retargeting_refuses_what_makes_no_sense(void **state)
     prepare_retarget(0x31, 1);
     call.input.qwords[2] = 2; /* no MSI */
     assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
+    for (byte = 20; byte < 40; byte += byte == 23 ? 9 : 1) { /* behind the source; 10.5.4's own */
+        prepare_retarget(0x31, 1);
+        call.input.bytes[byte] = 1;
+        assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
+    }
     nothing_happened();
 }
 
