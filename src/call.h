@@ -40,6 +40,11 @@ struct hvti_call {
     uint32_t done;            /* out, on error: how many of them succeeded */
     uint64_t output_gpa;      /* for hvti_call_write() */
     bool unwritable;          /* hvti_call_write() failed: the status does not matter */
+    bool covered;             /* the handler's: what it did covers the elements still to come */
+
+    /* Rep call, set by the handler or NULL: what is to be done once when the caller gets back to its
+       guest, however far the list has got. The header is still there. */
+    void (*after)(struct hvti_call *call);
 };
 
 /*

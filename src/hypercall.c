@@ -227,6 +227,8 @@ static void load(struct run *run, struct hvtlfs_vp *vp, struct hvtlfs_hypercall_
     run->call.elements = NULL;
     run->call.output = NULL;
     run->call.unwritable = false;
+    run->call.covered = false;
+    run->call.after = NULL;
     run->regs = regs;
     run->output_end = 0;
     run->result = HVTLFS_HYPERCALL_DONE;
@@ -574,7 +576,14 @@ static uint16_t dispatch(struct run *run)
     if (status != HV_STATUS_SUCCESS || run->result != HVTLFS_HYPERCALL_DONE) {
         return status;
     }
-    return run->shape->rep ? run_reps(run) : run_simple(run);
+    if (!run->shape->rep) {
+        return run_simple(run);
+    }
+    status = run_reps(run);
+    if (run->call.after) {
+        run->call.after(&run->call);
+    }
+    return status;
 }
 
 static void count(const struct run *run)

@@ -349,7 +349,8 @@ struct hvtlfs_host_ops {
     /**
      * In place of tlb_flush: the library has put the flush into the queues of @p targets. Make each
      * of them leave the guest, drain its queue with hvtlfs_flush_take() on its own thread and flush,
-     * and let neither it nor the caller @p vp_index execute another guest instruction before.
+     * and let neither it nor the caller @p vp_index execute another guest instruction before. At most
+     * once in a call of hvtlfs_hypercall(), however long the guest's list.
      */
     void (*tlb_flush_queued)(void *context, uint32_t vp_index,
                              const struct hvtlfs_vp_set *targets);
