@@ -29,8 +29,10 @@ struct hvtlfs_vp_set;
 struct hvti_call {
     struct hvtlfs_vp *vp;
     const uint64_t *header;   /* fixed and variable part, copied once */
-    const void *elements;     /* `count` of them, copied once; 8-byte aligned only if their size is */
-    void *output;             /* the block, or an element for each of `elements` */
+    const void *elements;     /* `count` of them, copied once; 8-byte aligned only if their size is;
+                                 NULL in a simple call */
+    void *output;             /* the block, or an element for each of `elements`; NULL or without
+                                 meaning where there is none */
     uint32_t variable_qwords; /* of the header */
     uint32_t reps;            /* elements in the guest's list, those done before included */
     uint32_t first;           /* index of the first element at hand */
@@ -38,6 +40,11 @@ struct hvti_call {
     uint32_t done;            /* out, on error: how many of them succeeded */
     uint64_t output_gpa;      /* for hvti_call_write() */
     bool unwritable;          /* hvti_call_write() failed: the status does not matter */
+    bool covered;             /* the handler's: what it did covers the elements still to come */
+
+    /* Rep call, set by the handler or NULL: what is to be done once when the caller gets back to its
+       guest, however far the list has got. The header is still there. */
+    void (*after)(struct hvti_call *call);
 };
 
 /*

@@ -57,6 +57,8 @@ static const struct call_row rows[] = {
 #undef CALL
 #undef ABSENT
 
+_Static_assert(HVTI_CALL_OUT_MAX <= HVTI_FAST_MAX, "call_host() has room for either form");
+
 /* One call under way. */
 struct run {
     struct hvti_call call;
@@ -66,12 +68,12 @@ struct run {
     uint64_t control;
     uint64_t parameter[2]; /* input and output GPA, or the first 16 bytes of the fast block */
     bool fast;
-    bool output_in_registers; /* some of it has been made */
     enum hvtlfs_hypercall_result result;
     uint16_t status;
     uint32_t reps_done;     /* absolute */
     uint32_t list_offset;   /* of the input list in its block */
     uint32_t output_offset; /* of the output in the fast block */
+    uint32_t output_end;    /* of what has been made of it there, counted from its offset; 0: none */
     uint64_t fault_gpa;
     uint32_t fault_access;
     union {
@@ -86,10 +88,26 @@ struct run {
 
 /* ---- Rows ---- */
 
-/* A host's handler stands behind this one, so that the decoder has only one way to go. */
+/* Bytes of output that a host's handler has made of those it was given room for. */
+static uint32_t host_output_size(const struct run *run, uint16_t status)
+{
+    const struct hvti_call *call = &run->call;
+
+    if (run->shape->rep) {
+        return (status == HV_STATUS_SUCCESS ? call->count : call->done) * run->shape->element_out;
+    }
+    return status == HV_STATUS_SUCCESS ? run->shape->output : 0;
+}
+
+/*
+ * A host's handler stands behind this one, so that the decoder has only one way to go. Its output
+ * begins as zeroes: what it leaves out shows the guest nothing of the stack, and registers that it
+ * makes no output for stay as they are.
+ */
 static uint16_t call_host(struct hvti_call *call)
 {
     const struct run *run = (const struct run *)(const void *)call; /* its first member */
+    uint64_t output[HVTI_FAST_MAX / 8] = {0};
     struct hvtlfs_host_call frame = {.vp_index = call->vp->index,
                                      .code = run->shape->code,
                                      .header = call->header,
@@ -97,10 +115,15 @@ static uint16_t call_host(struct hvti_call *call)
                                      .first = call->first,
                                      .count = call->count,
                                      .elements = call->elements,
-                                     .output = call->output};
+                                     .output = output};
     uint16_t status = run->shape->handle(call->vp->partition->host.context, &frame);
+    uint32_t size;
 
     call->done = frame.done < call->count ? frame.done : call->count;
+    size = host_output_size(run, status);
+    if (size) {
+        memcpy(call->output, output, size);
+    }
     return status;
 }
 
@@ -201,9 +224,13 @@ static uint64_t pair(uint64_t high, uint64_t low)
 static void load(struct run *run, struct hvtlfs_vp *vp, struct hvtlfs_hypercall_regs *regs)
 {
     run->call.vp = vp;
+    run->call.elements = NULL;
+    run->call.output = NULL;
     run->call.unwritable = false;
+    run->call.covered = false;
+    run->call.after = NULL;
     run->regs = regs;
-    run->output_in_registers = false;
+    run->output_end = 0;
     run->result = HVTLFS_HYPERCALL_DONE;
     run->reps_done = 0;
     if (regs->mode == HVTLFS_MODE_LONG64) {
@@ -257,9 +284,9 @@ static void store_output(const struct run *run)
         regs->rdx = run->memory.block[0];
         regs->r8 = run->memory.block[1];
         regs->changed |= HVTLFS_CHANGED_RDX;
-        regs->changed |= run->shape->output > 8 ? HVTLFS_CHANGED_R8 : 0;
+        regs->changed |= run->output_end > 8 ? HVTLFS_CHANGED_R8 : 0;
     }
-    if (run->output_offset || run->shape->output > 16 || run->shape->element_out) {
+    if (run->output_offset + run->output_end > 16) {
         memcpy(regs->xmm, &run->memory.block[2], sizeof(regs->xmm));
         regs->changed |= HVTLFS_CHANGED_XMM;
     }
@@ -269,7 +296,7 @@ static enum hvtlfs_hypercall_result store(const struct run *run)
 {
     struct hvtlfs_hypercall_regs *regs = run->regs;
 
-    if (run->output_in_registers) {
+    if (run->output_end) {
         store_output(run);
     }
     if (run->result == HVTLFS_HYPERCALL_DONE) {
@@ -390,7 +417,6 @@ static uint16_t place_memory(struct run *run, uint32_t input, uint32_t output)
         return HV_STATUS_INVALID_ALIGNMENT;
     }
     run->call.header = run->memory.copy.header;
-    run->call.elements = run->memory.copy.elements;
     run->call.output = run->memory.copy.output;
     run->call.output_gpa = run->parameter[1];
     if (run->list_offset &&
@@ -428,7 +454,7 @@ bool hvti_call_write(struct hvti_call *call, uint32_t offset, const void *data, 
 static void put_output(struct run *run, uint32_t offset, uint32_t size)
 {
     if (run->fast) {
-        run->output_in_registers |= size != 0;
+        run->output_end = size ? offset + size : run->output_end;
     } else if (size && !hvti_call_write(&run->call, offset, run->memory.copy.output, size)) {
         (void)intercept(run, run->parameter[1], HVTLFS_ACCESS_WRITE);
     }
@@ -484,6 +510,7 @@ static bool fetch_elements(struct run *run)
                            run->reps_done * run->shape->element_out;
         return true;
     }
+    run->call.elements = run->memory.copy.elements;
     if (size && !hvti_host_gpa_read(&run->call.vp->partition->host, run->parameter[0] + offset,
                                     run->memory.copy.elements, size)) {
         (void)intercept(run, run->parameter[0] + offset, HVTLFS_ACCESS_READ);
@@ -549,7 +576,14 @@ static uint16_t dispatch(struct run *run)
     if (status != HV_STATUS_SUCCESS || run->result != HVTLFS_HYPERCALL_DONE) {
         return status;
     }
-    return run->shape->rep ? run_reps(run) : run_simple(run);
+    if (!run->shape->rep) {
+        return run_simple(run);
+    }
+    status = run_reps(run);
+    if (run->call.after) {
+        run->call.after(&run->call);
+    }
+    return status;
 }
 
 static void count(const struct run *run)

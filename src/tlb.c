@@ -12,6 +12,9 @@
 /* A writer that loses the race for a cell so often asks for a full flush instead. */
 #define MAX_ATTEMPTS 8u
 
+/* The most entries that one call puts into queues: a few microseconds' work. */
+#define MAX_QUEUED 256u
+
 /* ---- Ranges ---- */
 
 void hvtlfs_flush_range_decode(uint64_t entry, bool extended, struct hvtlfs_flush_range *range)
@@ -204,16 +207,18 @@ static void queue_ranges(struct hvtlfs_vp *target, const struct hvtlfs_flush *fl
     }
 }
 
-/* `reps` ranges are in the guest's list. More than a queue holds need not be tried one by one. */
-static void queue_flush(struct hvtlfs_partition *partition, const struct hvtlfs_vp_set *targets,
-                        const struct hvtlfs_flush *flush, uint32_t reps)
+/* The list counts whole: what a queue does not hold, or takes too long, is not tried one by one. */
+static bool is_too_much(const struct hvti_call *call, const struct hvtlfs_vp_set *targets)
+{
+    return call->reps > HVTLFS_FLUSH_QUEUE_SIZE ||
+           hvtlfs_vp_set_count(targets) * call->reps > MAX_QUEUED;
+}
+
+static void queue_list(struct hvtlfs_partition *partition, const struct hvtlfs_vp_set *targets,
+                       const struct hvtlfs_flush *flush)
 {
     uint32_t index;
 
-    if (!flush->range_count || reps > HVTLFS_FLUSH_QUEUE_SIZE) {
-        queue_everything(partition, targets);
-        return;
-    }
     for (index = hvtlfs_vp_set_next(targets, 0); index != HVTLFS_NO_VP;
          index = hvtlfs_vp_set_next(targets, index + 1)) {
         struct hvtlfs_vp *target = hvti_vp_by_index(partition, index);
@@ -224,10 +229,35 @@ static void queue_flush(struct hvtlfs_partition *partition, const struct hvtlfs_
     }
 }
 
+/* A flush of everything ends the rest of the list as well: the guest changed it all before its call. */
+static void queue_flush(struct hvti_call *call, const struct hvtlfs_vp_set *targets,
+                        const struct hvtlfs_flush *flush)
+{
+    struct hvtlfs_partition *partition = call->vp->partition;
+
+    if (call->covered) {
+        return;
+    }
+    call->covered = !flush->range_count || is_too_much(call, targets);
+    if (call->covered) {
+        queue_everything(partition, targets);
+    } else {
+        queue_list(partition, targets, flush);
+    }
+}
+
 /* ---- The calls ---- */
 
-static void request(const struct hvti_call *call, const struct hvtlfs_vp_set *targets,
-                    const struct hvtlfs_flush *flush)
+typedef void after_flush(struct hvti_call *call);
+
+static void notify(const struct hvti_call *call, const struct hvtlfs_vp_set *targets)
+{
+    hvti_host_tlb_flush_queued(&call->vp->partition->host, call->vp->index, targets);
+}
+
+/* Queues: the host is told once, with the last of the list or, if that does not come yet, `after`. */
+static void request(struct hvti_call *call, const struct hvtlfs_vp_set *targets,
+                    const struct hvtlfs_flush *flush, after_flush *after)
 {
     struct hvtlfs_partition *partition = call->vp->partition;
 
@@ -237,11 +267,15 @@ static void request(const struct hvti_call *call, const struct hvtlfs_vp_set *ta
     hvti_count(&call->vp->counters.tallies[HVTI_TALLY_flushes]);
     hvti_count_more(&call->vp->counters.tallies[HVTI_TALLY_flush_targets],
                     hvtlfs_vp_set_count(targets));
-    if (partition->tlb.queues) {
-        queue_flush(partition, targets, flush, call->reps);
-        hvti_host_tlb_flush_queued(&partition->host, call->vp->index, targets);
-    } else {
+    if (!partition->tlb.queues) {
         hvti_host_tlb_flush(&partition->host, call->vp->index, targets, flush);
+        return;
+    }
+    queue_flush(call, targets, flush);
+    call->after = after;
+    if (call->first + call->count == call->reps) {
+        call->after = NULL;
+        notify(call, targets);
     }
 }
 
@@ -258,7 +292,8 @@ static bool flags_fit(const struct hvti_call *call, uint64_t flags)
     return !(flags & ~known);
 }
 
-static uint16_t flush(const struct hvti_call *call, const struct hvtlfs_vp_set *targets)
+static uint16_t flush(struct hvti_call *call, const struct hvtlfs_vp_set *targets,
+                      after_flush *after)
 {
     uint64_t flags = call->header[1];
     const struct hvtlfs_flush what = {
@@ -270,37 +305,64 @@ static uint16_t flush(const struct hvti_call *call, const struct hvtlfs_vp_set *
         .extended_ranges = flags & HV_FLUSH_USE_EXTENDED_RANGE_FORMAT,
     };
 
-    if (!flags_fit(call, flags)) {
+    if (!targets || !flags_fit(call, flags)) {
         return HV_STATUS_INVALID_PARAMETER;
     }
-    request(call, flags & HV_FLUSH_ALL_PROCESSORS ? &call->vp->partition->present : targets, &what);
+    request(call, targets, &what, after);
     return HV_STATUS_SUCCESS;
 }
 
 /* Windows Server 2012 sends a mask of 0 and means all: a policy, for the TLFS says no such thing. */
+static const struct hvtlfs_vp_set *mask_targets(const struct hvti_call *call,
+                                                struct hvtlfs_vp_set *room)
+{
+    const struct hvtlfs_partition *partition = call->vp->partition;
+    bool zero_is_all = partition->policy & HVTLFS_POLICY_FLUSH_MASK_0_IS_ALL;
+
+    if ((call->header[1] & HV_FLUSH_ALL_PROCESSORS) || (!call->header[2] && zero_is_all)) {
+        return &partition->present;
+    }
+    hvti_call_vp_mask(call, call->header[2], room);
+    return room;
+}
+
+/* TLFS 9.4.3: with the flag the set is not looked at. NULL: it is malformed. */
+static const struct hvtlfs_vp_set *set_targets(const struct hvti_call *call,
+                                               struct hvtlfs_vp_set *room)
+{
+    if (call->header[1] & HV_FLUSH_ALL_PROCESSORS) {
+        return &call->vp->partition->present;
+    }
+    return hvti_call_vp_set(call, &call->header[2], call->variable_qwords, room) ? room : NULL;
+}
+
+/* The handlers' sets are gone by then; the header, which has been checked, gives them again. */
+static void notify_mask(struct hvti_call *call)
+{
+    struct hvtlfs_vp_set room;
+
+    notify(call, mask_targets(call, &room));
+}
+
+static void notify_set(struct hvti_call *call)
+{
+    struct hvtlfs_vp_set room;
+
+    notify(call, set_targets(call, &room));
+}
+
 static uint16_t flush_mask(struct hvti_call *call)
 {
-    bool zero_is_all = call->vp->partition->policy & HVTLFS_POLICY_FLUSH_MASK_0_IS_ALL;
-    struct hvtlfs_vp_set targets;
+    struct hvtlfs_vp_set room;
 
-    if (!call->header[2] && zero_is_all) {
-        return flush(call, &call->vp->partition->present);
-    }
-    hvti_call_vp_mask(call, call->header[2], &targets);
-    return flush(call, &targets);
+    return flush(call, mask_targets(call, &room), notify_mask);
 }
 
 static uint16_t flush_set(struct hvti_call *call)
 {
-    struct hvtlfs_vp_set targets;
+    struct hvtlfs_vp_set room;
 
-    hvtlfs_vp_set_clear(&targets);
-    /* TLFS 9.4.3: with the flag the set is not looked at. */
-    if (!(call->header[1] & HV_FLUSH_ALL_PROCESSORS) &&
-        !hvti_call_vp_set(call, &call->header[2], call->variable_qwords, &targets)) {
-        return HV_STATUS_INVALID_PARAMETER;
-    }
-    return flush(call, &targets);
+    return flush(call, set_targets(call, &room), notify_set);
 }
 
 uint16_t hvti_flush_virtual_address_space(struct hvti_call *call)

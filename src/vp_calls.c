@@ -102,7 +102,7 @@ uint16_t hvti_retarget_device_interrupt(struct hvti_call *call)
     if (header[0] != HV_PARTITION_ID_SELF) {
         return HV_STATUS_INVALID_PARTITION_ID;
     }
-    if (what.source != HV_INTERRUPT_SOURCE_MSI || header[4] || flags & ~known ||
+    if (what.source != HV_INTERRUPT_SOURCE_MSI || header[2] >> 32 || header[4] || flags & ~known ||
         what.vector < 0x10 || what.vector > 0xFF || !retarget_set(call, flags, &targets) ||
         hvtlfs_vp_set_is_empty(&targets)) {
         return HV_STATUS_INVALID_PARAMETER;

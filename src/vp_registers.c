@@ -2,7 +2,8 @@
 /*
  * HvCallGetVpRegisters and HvCallSetVpRegisters (TLFS 7.10.1, 7.10.2) for the calling VP: copies of
  * CPUID leaves, the synthetic registers (the same state as the MSRs, with the same gates) and, through
- * the host, the architectural ones. What belongs to a parent or to VSM is denied.
+ * the host, the architectural ones. What belongs to a parent or to VSM is denied, and GuestIdle: its
+ * read suspends the VP (7.5), which a list of registers cannot do in its middle.
  */
 #include <hvtlfs/names.h>
 #include <hvtlfs/tlfs.h>
@@ -28,7 +29,6 @@ static const struct span spans[] = {
     {HvRegisterNestedVirtFeaturesInfo, 1, LEAF, 10},
     {HvRegisterGuestCrashP0, 6, MSR, HV_X64_MSR_CRASH_P0},
     {HvRegisterProcessorClockFrequency, 2, MSR, HV_X64_MSR_TSC_FREQUENCY},
-    {HvRegisterGuestIdle, 1, MSR, HV_X64_MSR_GUEST_IDLE},
     {HvRegisterVpRuntime, 1, MSR, HV_X64_MSR_VP_RUNTIME},
     {HvX64RegisterHypercall, 1, MSR, HV_X64_MSR_HYPERCALL},
     {HvRegisterGuestOsId, 1, MSR, HV_X64_MSR_GUEST_OS_ID},
@@ -126,6 +126,17 @@ static uint16_t get_one(struct hvtlfs_vp *vp, uint32_t name, struct hvtlfs_regis
     return foreign_status(name);
 }
 
+/*
+ * A write that is done. After a self-IPI (DELIVER) nothing is left to do: the host lets interrupts in
+ * after every hypercall.
+ */
+static bool msr_is_written(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
+{
+    enum hvtlfs_msr_result result = hvtlfs_msr_write(vp, number, value);
+
+    return result == HVTLFS_MSR_DONE || result == HVTLFS_MSR_DELIVER;
+}
+
 static uint16_t set_one(struct hvtlfs_vp *vp, uint32_t name, const struct hvtlfs_register *value)
 {
     const struct span *span = find_span(name);
@@ -136,7 +147,7 @@ static uint16_t set_one(struct hvtlfs_vp *vp, uint32_t name, const struct hvtlfs
         if (span->kind == LEAF || !msr_of(vp, span, name, &number)) {
             return HV_STATUS_ACCESS_DENIED;
         }
-        return !value->half[1] && hvtlfs_msr_write(vp, number, value->half[0]) == HVTLFS_MSR_DONE
+        return !value->half[1] && msr_is_written(vp, number, value->half[0])
                    ? HV_STATUS_SUCCESS
                    : HV_STATUS_INVALID_REGISTER_VALUE;
     }

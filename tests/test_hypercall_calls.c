@@ -592,6 +592,45 @@ static void registers_of_features_that_are_off_are_denied(void **state)
     assert_int_equal(get_register(HvRegisterGuestCrashCtl, &low, &high), HV_STATUS_ACCESS_DENIED);
 }
 
+/* Requirements document p. 10: the host lets the interrupt in after the call as after a WRMSR. */
+static void an_ipi_by_register_is_a_success(void **state)
+{
+    static const uint64_t commands[] = {
+        0x40031,                       /* shorthand "self" */
+        UINT64_C(1) << 32 | 0x31,      /* another VP */
+        0x80031,                       /* shorthand "all" */
+    };
+    struct model_event event;
+    size_t i;
+
+    (void)state;
+    restart(WITH_XMM ",vapic");
+    for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        assert_int_equal(set_register(HvX64RegisterSyntheticIcr, commands[i], 0),
+                         HV_STATUS_SUCCESS);
+        assert_int_equal(answer.reps, 1);
+        event = only(MODEL_EVENT_APIC_WRITE);
+        assert_int_equal(event.values[0], HVTLFS_APIC_ICR);
+        assert_int_equal(event.values[1], commands[i]);
+    }
+    assert_int_equal(set_register(HvX64RegisterSyntheticIcr, 0x40031, 1),
+                     HV_STATUS_INVALID_REGISTER_VALUE);
+    nothing_happened();
+}
+
+/* Reading it suspends the VP (7.5); a list of registers has no place to wait. */
+static void guest_idle_is_no_register_of_a_list(void **state)
+{
+    uint64_t low = 0, high = 0;
+
+    (void)state;
+    restart(WITH_XMM ",guest-idle");
+    assert_int_equal(get_register(HvRegisterGuestIdle, &low, &high), HV_STATUS_ACCESS_DENIED);
+    assert_int_equal(answer.reps, 0);
+    assert_int_equal(set_register(HvRegisterGuestIdle, 0, 0), HV_STATUS_ACCESS_DENIED);
+    nothing_happened();
+}
+
 static void architectural_registers_are_the_hosts(void **state)
 {
     uint64_t low, high;
@@ -793,6 +832,8 @@ static void retargeting_to_a_set(void **state)
 
 static void retargeting_refuses_what_makes_no_sense(void **state)
 {
+    uint32_t byte;
+
     (void)state;
     prepare_retarget(0x0F, 1);
     assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
@@ -805,6 +846,11 @@ static void retargeting_refuses_what_makes_no_sense(void **state)
     prepare_retarget(0x31, 1);
     call.input.qwords[2] = 2; /* no MSI */
     assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
+    for (byte = 20; byte < 40; byte += byte == 23 ? 9 : 1) { /* behind the source; 10.5.4's own */
+        prepare_retarget(0x31, 1);
+        call.input.bytes[byte] = 1;
+        assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
+    }
     nothing_happened();
 }
 
@@ -985,6 +1031,153 @@ static void a_host_answers_what_the_library_leaves_alone(void **state)
     assert_int_equal(make(), HV_STATUS_INVALID_HYPERCALL_INPUT);
 }
 
+/* Fills as many bytes of its output as the first byte of its input says. */
+static uint16_t host_fill(void *context, struct hvtlfs_host_call *frame)
+{
+    (void)context;
+    memset(frame->output, 0xAA,
+           *(const uint8_t *)(frame->count ? frame->elements : frame->header));
+    frame->done = 1;
+    return frame->count == 2 ? HV_STATUS_NO_DATA : HV_STATUS_SUCCESS;
+}
+
+static const struct hvtlfs_call_handler fillers[] = {
+    {.code = 0x0046, .header = 8, .output = 64, .handle = host_fill},
+    {.code = 0xBADD, .rep = true, .element_in = 8, .element_out = 32, .handle = host_fill},
+};
+
+static void expect_filled(uint32_t fill, uint32_t size)
+{
+    uint32_t i;
+
+    for (i = 0; i < size; i++) {
+        assert_int_equal(answer.output[i], i < fill ? 0xAA : 0);
+    }
+}
+
+/* Neither the stack nor what an earlier call put there reaches the guest. */
+static void what_a_host_leaves_out_of_its_output_is_0(void **state)
+{
+    static const uint8_t fills[] = {32, 4, 0, 31, 9};
+    size_t i;
+    int fast;
+
+    (void)state;
+    host_calls = fillers;
+    host_call_count = 2;
+    restart(WITH_XMM);
+    for (fast = 0; fast < 2; fast++) {
+        for (i = 0; i < sizeof(fills) / sizeof(fills[0]); i++) {
+            guest_prepare(&call, 0x0046, 8, 64);
+            call.fast = fast;
+            call.input.bytes[0] = 64;
+            assert_int_equal(make(), HV_STATUS_SUCCESS);
+            expect_filled(64, 64);
+            call.input.bytes[0] = fills[i];
+            assert_int_equal(make(), HV_STATUS_SUCCESS);
+            expect_filled(fills[i], 64);
+            guest_prepare(&call, 0xBADD, 8, 32);
+            call.fast = fast;
+            call.reps = 1;
+            call.input.bytes[0] = fills[i];
+            assert_int_equal(make(), HV_STATUS_SUCCESS);
+            expect_filled(fills[i], 32);
+        }
+    }
+}
+
+static const void *seen_elements;
+
+static uint16_t host_look(void *context, struct hvtlfs_host_call *frame)
+{
+    (void)context;
+    seen_elements = frame->elements;
+    return HV_STATUS_SUCCESS;
+}
+
+/* Not even after a list, in the same stack. */
+static void a_simple_call_has_no_elements(void **state)
+{
+    static const struct hvtlfs_call_handler looks[] = {
+        {.code = 0x0046, .header = 8, .handle = host_look},
+        {.code = 0xBADD, .rep = true, .element_in = 8, .handle = host_look},
+    };
+    int fast;
+
+    (void)state;
+    host_calls = looks;
+    host_call_count = 2;
+    restart(WITH_XMM);
+    for (fast = 0; fast < 2; fast++) {
+        guest_prepare(&call, 0xBADD, 8, 0);
+        call.reps = 1;
+        assert_int_equal(make(), HV_STATUS_SUCCESS);
+        assert_non_null(seen_elements);
+        guest_prepare(&call, 0x0046, 8, 0);
+        call.fast = fast;
+        assert_int_equal(make(), HV_STATUS_SUCCESS);
+        assert_null(seen_elements);
+    }
+}
+
+/* A list without input: its output begins in RDX and R8. */
+static uint16_t host_ones(void *context, struct hvtlfs_host_call *frame)
+{
+    (void)context;
+    memset(frame->output, 0x11, 8 * frame->count);
+    return HV_STATUS_SUCCESS;
+}
+
+static void output_of_a_list_names_each_register_that_it_changes(void **state)
+{
+    static const struct hvtlfs_call_handler row = {
+        .code = 0xBADD, .rep = true, .element_out = 8, .handle = host_ones};
+    static const uint32_t changed[] = {
+        0,
+        HVTLFS_CHANGED_RDX,
+        HVTLFS_CHANGED_RDX | HVTLFS_CHANGED_R8,
+        HVTLFS_CHANGED_RDX | HVTLFS_CHANGED_R8 | HVTLFS_CHANGED_XMM,
+    };
+    const uint64_t made = UINT64_C(0x1111111111111111), kept = UINT64_C(0xC3C3C3C3C3C3C3C3);
+    uint32_t count;
+
+    (void)state;
+    host_calls = &row;
+    host_call_count = 1;
+    restart(WITH_XMM);
+    for (count = 1; count <= 3; count++) {
+        guest_prepare(&call, 0xBADD, 0, 8 * count);
+        call.fast = true;
+        call.reps = count;
+        assert_int_equal(make(), HV_STATUS_SUCCESS);
+        assert_int_equal(answer.regs.changed, HVTLFS_CHANGED_RAX | changed[count]);
+        assert_int_equal(answer.regs.rdx, made);
+        assert_int_equal(answer.regs.r8, count > 1 ? made : kept);
+        assert_int_equal(answer.regs.xmm[0].half[0], count > 2 ? made : kept);
+        assert_int_equal(answer.regs.xmm[0].half[1], kept);
+    }
+}
+
+/* Registers of elements that were not done are the guest's own (3.9). */
+static void elements_a_host_has_not_done_leave_their_registers_alone(void **state)
+{
+    struct hvtlfs_hypercall_regs before;
+
+    (void)state;
+    host_calls = fillers;
+    host_call_count = 2;
+    restart(WITH_XMM);
+    guest_prepare(&call, 0xBADD, 16, 64);
+    call.fast = true;
+    call.reps = 2;
+    call.input.bytes[0] = 40; /* into the element that fails */
+    before = guest_regs(&call);
+    assert_int_equal(make(), HV_STATUS_NO_DATA);
+    assert_int_equal(answer.reps, 1);
+    expect_filled(32, 32);
+    assert_memory_equal(&answer.regs.xmm[2], &before.xmm[2], 16 * 4);
+}
+
 static void a_hosts_row_that_cannot_be_used_is_refused(void **state)
 {
     static const struct hvtlfs_call_handler bad[] = {
@@ -1051,6 +1244,8 @@ int main(void)
         TEST(leaf_registers_are_the_leaves),
         TEST(synthetic_registers_are_the_msrs),
         TEST(registers_of_features_that_are_off_are_denied),
+        TEST(an_ipi_by_register_is_a_success),
+        TEST(guest_idle_is_no_register_of_a_list),
         TEST(architectural_registers_are_the_hosts),
         TEST(every_register_has_an_answer),
         TEST(registers_belong_to_the_caller),
@@ -1066,6 +1261,10 @@ int main(void)
         TEST(what_needs_a_privilege_we_never_give_is_denied),
         TEST(every_code_is_answered_without_work),
         TEST(a_host_answers_what_the_library_leaves_alone),
+        TEST(what_a_host_leaves_out_of_its_output_is_0),
+        TEST(a_simple_call_has_no_elements),
+        TEST(output_of_a_list_names_each_register_that_it_changes),
+        TEST(elements_a_host_has_not_done_leave_their_registers_alone),
         TEST(a_hosts_row_that_cannot_be_used_is_refused),
     };
 

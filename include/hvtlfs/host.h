@@ -176,8 +176,10 @@ struct hvtlfs_host_call {
     uint32_t header_size; /**< Its size in bytes, variable part included. */
     uint32_t first;       /**< Rep call: index of the first element at hand. */
     uint32_t count;       /**< Rep call: elements at hand; 0 in a simple call. */
-    const void *elements; /**< Rep call: the elements; a private copy, aligned as their size allows. */
-    void *output;         /**< The output block, or one output element for each of @ref elements. */
+    const void *elements; /**< Rep call: the elements; a private copy, aligned as their size allows.
+                               NULL in a simple call. */
+    void *output;         /**< The output block, or one output element for each of @ref elements; 8-byte
+                               aligned and all zero on entry, so what is left out reads as 0. */
     uint32_t done;        /**< Out, with an error: elements that succeeded before it. */
 };
 
@@ -347,7 +349,8 @@ struct hvtlfs_host_ops {
     /**
      * In place of tlb_flush: the library has put the flush into the queues of @p targets. Make each
      * of them leave the guest, drain its queue with hvtlfs_flush_take() on its own thread and flush,
-     * and let neither it nor the caller @p vp_index execute another guest instruction before.
+     * and let neither it nor the caller @p vp_index execute another guest instruction before. At most
+     * once in a call of hvtlfs_hypercall(), however long the guest's list.
      */
     void (*tlb_flush_queued)(void *context, uint32_t vp_index,
                              const struct hvtlfs_vp_set *targets);
