@@ -210,6 +210,45 @@ static void unlink_after(struct hvtlfs_vp *vp, uint32_t sint, uint32_t before)
     }
 }
 
+/* The first message that waits for a SINT may have the SINT's own buffer: `others` wait already. */
+static bool has_own(const struct hvtlfs_vp *vp, uint32_t sint, uint32_t others)
+{
+    return !others && sint < vp->partition->messages.own_sints;
+}
+
+/* The right of a message of the host: which one, the count of those that wait decides. */
+static void give_sint_right(struct hvtlfs_vp *vp, uint32_t sint)
+{
+    uint16_t others = __atomic_sub_fetch(&vp->synic.queued[sint], 1, __ATOMIC_ACQ_REL);
+
+    if (!has_own(vp, sint, others)) {
+        hvti_messages_unreserve(&vp->partition->messages, 1);
+    }
+}
+
+static bool take_sint_right(struct hvtlfs_vp *vp, uint32_t sint, uint16_t limit)
+{
+    struct hvti_messages *messages = &vp->partition->messages;
+    uint16_t *queued = &vp->synic.queued[sint];
+    uint16_t others = __atomic_load_n(queued, __ATOMIC_RELAXED);
+
+    while (others < limit) {
+        bool own = has_own(vp, sint, others);
+
+        if (!own && !hvti_messages_reserve(messages, 1)) {
+            return false;
+        }
+        if (__atomic_compare_exchange_n(queued, &others, (uint16_t)(others + 1), false,
+                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            return true;
+        }
+        if (!own) {
+            hvti_messages_unreserve(messages, 1);
+        }
+    }
+    return false;
+}
+
 /* A message leaves: its buffer, and then the right to one, are free again. */
 static void free_item(struct hvtlfs_vp *vp, uint32_t item)
 {
@@ -226,8 +265,7 @@ static void free_item(struct hvtlfs_vp *vp, uint32_t item)
     if (source) {
         hvti_connection_drop(vp->partition, source, true);
     } else {
-        (void)__atomic_fetch_sub(&vp->synic.queued[sint], 1, __ATOMIC_RELEASE);
-        hvti_messages_unreserve(messages, 1);
+        give_sint_right(vp, sint);
     }
 }
 
@@ -379,20 +417,7 @@ void hvti_synic_withdraw_timer(struct hvtlfs_vp *vp, uint32_t timer, uint32_t si
 
 /* ---- Posting: any thread ---- */
 
-static bool count_up8(uint8_t *counter, uint8_t limit)
-{
-    uint8_t value = __atomic_load_n(counter, __ATOMIC_RELAXED);
-
-    do {
-        if (value >= limit) {
-            return false;
-        }
-    } while (!__atomic_compare_exchange_n(counter, &value, (uint8_t)(value + 1), false,
-                                          __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-    return true;
-}
-
-/* The right to a buffer: one of the connection's sixteen, or one of those for all. */
+/* The right to a buffer: one of the connection's sixteen, the SINT's own, or one of those for all. */
 static bool take_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
 {
     struct hvtlfs_partition *partition = vp->partition;
@@ -401,14 +426,7 @@ static bool take_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
         return hvti_count_up(&partition->connections.rows[post->row - 1].queued,
                              HVTLFS_MESSAGE_BUFFERS);
     }
-    if (!count_up8(&vp->synic.queued[post->sint], HVTLFS_MESSAGE_BUFFERS)) {
-        return false;
-    }
-    if (!hvti_messages_reserve(&partition->messages, 1)) {
-        (void)__atomic_fetch_sub(&vp->synic.queued[post->sint], 1, __ATOMIC_RELEASE);
-        return false;
-    }
-    return true;
+    return take_sint_right(vp, post->sint, HVTLFS_MESSAGE_BUFFERS);
 }
 
 static void give_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
@@ -419,8 +437,7 @@ static void give_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
         (void)__atomic_fetch_sub(&partition->connections.rows[post->row - 1].queued, 1,
                                  __ATOMIC_RELEASE);
     } else {
-        (void)__atomic_fetch_sub(&vp->synic.queued[post->sint], 1, __ATOMIC_RELEASE);
-        hvti_messages_unreserve(&partition->messages, 1);
+        give_sint_right(vp, post->sint);
     }
 }
 
@@ -876,19 +893,21 @@ static bool restore_message(struct hvtlfs_vp *vp, uint32_t sint, const struct hv
 {
     struct hvti_messages *messages = &vp->partition->messages;
     struct hvti_message *buffer;
-    uint32_t item = HVTI_NO_ITEM;
+    uint32_t item;
 
-    if (hvti_messages_reserve(messages, 1)) {
-        item = hvti_message_take(messages, vp->index);
+    /* Those of connections come back as the host's, so more than sixteen may wait for one SINT. */
+    if (!take_sint_right(vp, sint, UINT16_MAX)) {
+        return false;
     }
+    item = hvti_message_take(messages, vp->index);
     if (!item) {
+        give_sint_right(vp, sint);
         return false;
     }
     buffer = hvti_message_of(messages, item);
     buffer->message = *message;
     buffer->source = 0;
     buffer->sint = (uint8_t)sint;
-    vp->synic.queued[sint]++;
     append(vp, sint, item);
     return true;
 }

@@ -35,7 +35,8 @@ struct hvti_messages {
     struct hvti_message *buffers;
     uint32_t *used; /* bitmap; bits beyond `count` are set */
     uint32_t count;
-    uint32_t unreserved; /* buffers that no connection and no waiting message has a right to */
+    uint32_t unreserved; /* buffers that no connection, SINT or waiting message has a right to */
+    uint32_t own_sints;  /* SINTs below this own a buffer for the first message that waits */
 };
 
 /* A registered connection. */
@@ -64,7 +65,7 @@ struct hvti_synic {
     /* Written by all */
     uint32_t inbox;                      /* the item pushed last, or HVTI_NO_ITEM */
     uint32_t purge;                      /* a connection has gone: look for its messages */
-    uint8_t queued[HV_SYNIC_SINT_COUNT]; /* the host's messages that wait */
+    uint16_t queued[HV_SYNIC_SINT_COUNT]; /* the host's messages that wait */
 
     /* The VP's thread only */
     uint32_t waiting; /* SINTs whose queue is not empty */
@@ -88,6 +89,10 @@ size_t hvti_messages_size(uint32_t count);
 
 /* Lay the buffers out in zeroed memory of hvti_messages_size() bytes, aligned to 8. */
 void hvti_messages_init(struct hvti_messages *messages, uint8_t *memory, uint32_t count);
+
+/* Give each of the lower SINTs of `vps` VPs a buffer of its own, as far as they go beside those of
+ * `connections`. Once, after init. */
+void hvti_messages_own(struct hvti_messages *messages, uint32_t vps, uint32_t connections);
 
 /* Take a right to `count` buffers that nobody has, and give it back. */
 bool hvti_messages_reserve(struct hvti_messages *messages, uint32_t count);
