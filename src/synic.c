@@ -269,6 +269,34 @@ static void free_item(struct hvtlfs_vp *vp, uint32_t item)
     }
 }
 
+/* Accepted before the last processor reset: whoever posted it was late to push it. */
+static bool is_stale(const struct hvtlfs_vp *vp, uint32_t item)
+{
+    return hvti_message_of(&vp->partition->messages, item)->generation !=
+           (vp->synic.generation & HVTI_GENERATION_MASK);
+}
+
+/* Not to be delivered any more: also when its connection is gone (TLFS 11.6). */
+static bool is_dead(const struct hvtlfs_vp *vp, uint32_t item)
+{
+    uint32_t source;
+
+    if (item < HVTI_FIRST_BUFFER) {
+        return false;
+    }
+    source = hvti_message_of(&vp->partition->messages, item)->source;
+    return is_stale(vp, item) || (source && hvti_connection_dying(vp->partition, source));
+}
+
+static void arrive(struct hvtlfs_vp *vp, uint32_t item)
+{
+    if (is_stale(vp, item)) {
+        free_item(vp, item);
+    } else {
+        append(vp, hvti_message_of(&vp->partition->messages, item)->sint, item);
+    }
+}
+
 /* Move the inbox, newest first, to the ends of the queues, oldest first. */
 static void empty_inbox(struct hvtlfs_vp *vp)
 {
@@ -289,19 +317,8 @@ static void empty_inbox(struct hvtlfs_vp *vp)
     while (oldest) {
         item = oldest;
         oldest = *next_of(vp, item);
-        append(vp, hvti_message_of(&vp->partition->messages, item)->sint, item);
+        arrive(vp, item);
     }
-}
-
-static bool is_dead(const struct hvtlfs_vp *vp, uint32_t item)
-{
-    uint32_t source;
-
-    if (item < HVTI_FIRST_BUFFER) {
-        return false;
-    }
-    source = hvti_message_of(&vp->partition->messages, item)->source;
-    return source && hvti_connection_dying(vp->partition, source);
 }
 
 /* Messages of connections that are gone (TLFS 11.6). */
@@ -441,12 +458,14 @@ static void give_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
     }
 }
 
-static void write_buffer(struct hvti_message *buffer, const struct hvti_post *post)
+static void write_buffer(struct hvti_message *buffer, const struct hvti_post *post,
+                         uint32_t generation)
 {
     const struct hvtlfs_message *message = &post->message;
 
-    buffer->source = (uint16_t)post->row;
-    buffer->sint = (uint8_t)post->sint;
+    buffer->source = post->row & UINT16_MAX;
+    buffer->sint = post->sint % HV_SYNIC_SINT_COUNT;
+    buffer->generation = generation & HVTI_GENERATION_MASK;
     buffer->message.header = (struct hv_message_header){.message_type = message->type,
                                                         .payload_size = (uint8_t)message->size,
                                                         .origination_id = message->origin};
@@ -468,12 +487,26 @@ static bool push(struct hvtlfs_vp *vp, uint32_t item)
     return newest == HVTI_NO_ITEM;
 }
 
+/* Whether a message is accepted, and in which generation: a reset disables first and counts then, so
+ * what was seen enabled between two equal readings was enabled in that generation. */
+static bool accepts(const struct hvtlfs_vp *vp, uint32_t sint, uint32_t *generation)
+{
+    bool taken;
+
+    do {
+        *generation = __atomic_load_n(&vp->synic.generation, __ATOMIC_ACQUIRE);
+        taken = hvti_synic_takes_messages(vp, sint);
+    } while (__atomic_load_n(&vp->synic.generation, __ATOMIC_ACQUIRE) != *generation);
+    return taken;
+}
+
 uint16_t hvti_synic_post(struct hvtlfs_vp *target, const struct hvti_post *post)
 {
     struct hvti_messages *messages = &target->partition->messages;
+    uint32_t generation;
     uint32_t item;
 
-    if (!hvti_synic_takes_messages(target, post->sint)) {
+    if (!accepts(target, post->sint, &generation)) {
         return HV_STATUS_INVALID_SYNIC_STATE;
     }
     if (!take_right(target, post)) {
@@ -484,7 +517,7 @@ uint16_t hvti_synic_post(struct hvtlfs_vp *target, const struct hvti_post *post)
         give_right(target, post);
         return HV_STATUS_INSUFFICIENT_BUFFERS;
     }
-    write_buffer(hvti_message_of(messages, item), post);
+    write_buffer(hvti_message_of(messages, item), post, generation);
     if (push(target, item) && post->from != target) {
         hvti_host_kick(&target->partition->host, target->index);
     }
@@ -821,6 +854,7 @@ void hvti_synic_reset(struct hvtlfs_vp *vp)
     hvti_store(&vp->synic.control, 0);
     hvti_store(&vp->synic.siefp, 0);
     hvti_store(&vp->synic.simp, 0);
+    __atomic_store_n(&vp->synic.generation, vp->synic.generation + 1, __ATOMIC_RELEASE);
     hvti_synic_init(vp);
     update_auto_eoi(vp);
     discard(vp);
@@ -907,7 +941,8 @@ static bool restore_message(struct hvtlfs_vp *vp, uint32_t sint, const struct hv
     buffer = hvti_message_of(messages, item);
     buffer->message = *message;
     buffer->source = 0;
-    buffer->sint = (uint8_t)sint;
+    buffer->sint = sint % HV_SYNIC_SINT_COUNT;
+    buffer->generation = vp->synic.generation & HVTI_GENERATION_MASK;
     append(vp, sint, item);
     return true;
 }

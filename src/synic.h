@@ -25,10 +25,12 @@
 /* A message on its way. */
 struct hvti_message {
     struct hv_message message;
-    uint32_t next;   /* the item behind it */
-    uint16_t source; /* connection row + 1, or 0: posted by the host to the SINT */
-    uint8_t sint;
+    uint32_t next;            /* the item behind it */
+    uint32_t source : 16;     /* connection row + 1, or 0: posted by the host to the SINT */
+    uint32_t sint : 4;        /* of the VP */
+    uint32_t generation : 12; /* of the VP when the message was accepted */
 };
+#define HVTI_GENERATION_MASK 0xFFFu
 
 /* The partition's buffers. Each is free (bit clear) or belongs to one VP's inbox or queue. */
 struct hvti_messages {
@@ -60,6 +62,7 @@ struct hvti_synic {
     uint64_t siefp;
     uint64_t simp;
     uint64_t sint[HV_SYNIC_SINT_COUNT];
+    uint32_t generation;         /* counts processor resets */
     uint32_t auto_eoi[256 / 32]; /* vectors of unmasked auto-EOI SINTs */
 
     /* Written by all */

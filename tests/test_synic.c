@@ -2,6 +2,8 @@
 /* The synthetic interrupt controller: TLFS 6.0b 11. */
 #include "synic_fixture.h"
 
+#include "state.h"
+
 /* Every test runs on a host that maps overlays and on one that copies them. */
 static bool copies;
 
@@ -211,6 +213,34 @@ static void test_system_reset_frees_every_buffer(void **state)
         assert_int_equal(post_number(fixture.vp, 6, 1), HVTLFS_ERR_FULL);
         hvtlfs_partition_reset(fixture.partition);
         synic_enable(fixture.vp);
+    }
+    fixture_stop(&fixture);
+}
+
+/* The poster has been told that its message is accepted, and is held up; then it pushes it. */
+static void test_message_accepted_before_a_reset_is_not_delivered_after_it(void **state)
+{
+    struct fixture fixture;
+    uint32_t item;
+    uint32_t i;
+
+    (void)state;
+    synic_start(&fixture, copies);
+    assert_int_equal(post_number(fixture.vp, 3, 77), HVTLFS_OK);
+    item = fixture.vp->synic.inbox;
+    fixture.vp->synic.inbox = HVTI_NO_ITEM;
+    hvtlfs_vp_reset(fixture.vp);
+    synic_enable(fixture.vp);
+    assert_int_equal(post_number(fixture.vp, 3, 78), HVTLFS_OK);
+    hvti_message_of(&fixture.partition->messages, item)->next = fixture.vp->synic.inbox;
+    fixture.vp->synic.inbox = item;
+    hvtlfs_vp_poll(fixture.vp);
+    expect_slot(&fixture, 0, 3, 78);
+    assert_false(guest_empties_slot(&fixture, 0, 3));
+    expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
+    expect_slot(&fixture, 0, 3, 0);
+    for (i = 0; i < 16; i++) {
+        assert_int_equal(post_number(fixture.vp, 3, i + 1), HVTLFS_OK);
     }
     fixture_stop(&fixture);
 }
@@ -905,6 +935,7 @@ int main(void)
         TEST(test_page_content_moves_and_survives_disabling),
         TEST(test_reset_clears_pages_registers_and_queues),
         TEST(test_system_reset_frees_every_buffer),
+        TEST(test_message_accepted_before_a_reset_is_not_delivered_after_it),
         TEST(test_message_reaches_slot_and_interrupts),
         TEST(test_payload_sizes_0_to_240_arrive_whole),
         TEST(test_bad_messages_are_refused),
