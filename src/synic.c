@@ -290,7 +290,7 @@ static bool is_dead(const struct hvtlfs_vp *vp, uint32_t item)
 
 static void arrive(struct hvtlfs_vp *vp, uint32_t item)
 {
-    if (is_stale(vp, item)) {
+    if (is_dead(vp, item)) {
         free_item(vp, item);
     } else {
         append(vp, hvti_message_of(&vp->partition->messages, item)->sint, item);
@@ -414,6 +414,7 @@ void hvti_synic_poll(struct hvtlfs_vp *vp)
 void hvti_synic_queue_timer(struct hvtlfs_vp *vp, uint32_t timer, uint32_t sint)
 {
     empty_inbox(vp);
+    purge_all(vp);
     append(vp, sint, HVTI_FIRST_TIMER + timer);
     deliver(vp, sint);
 }
