@@ -3,7 +3,8 @@
  * The partition's message buffers (TLFS 11.3): taken and given by any thread, without a lock.
  *
  * A buffer is only looked for by someone who holds a right to one: a connection's sixteen are
- * reserved when it is registered, everybody else counts down what is unreserved. So a search finds
+ * reserved when it is registered, a SINT owns one for its first message, everybody else counts down
+ * what is unreserved. So a search finds
  * one unless buffers move under it, and a bitmap, unlike a free list, knows no ABA.
  */
 #include "state.h"
@@ -11,19 +12,28 @@
 /* Passes over the bitmap before giving up: each failed one means that others were served. */
 #define PASSES 8u
 
-/* Waiting messages of each VP that the default provides for, and of connections that lead to SINTs. */
-#define FEW_VPS 16u
-#define DEFAULT_PORTS 4u
+/*
+ * The default pool, beside sixteen for each connection: sixteen for each SINT of up to FULL_VPS VPs.
+ * More VPs share what FULL_VPS have, and at least MANY_EACH for each VP: with the rest of a VP that
+ * stays within 4 KiB beyond its pages at 1024 VPs.
+ */
+#define FULL_VPS 32u
+#define EACH_VP (HV_SYNIC_SINT_COUNT * HVTLFS_MESSAGE_BUFFERS)
+#define MANY_EACH 9u
+
+/* Buffers for each VP from which on every SINT, or every one of the lower half, owns one. */
+#define ALL_OWN (HV_SYNIC_SINT_COUNT + HV_SYNIC_SINT_COUNT / 2)
+#define HALF_OWN (HV_SYNIC_SINT_COUNT / 2 + 1)
 
 static uint32_t default_count(const struct hvtlfs_config *config)
 {
     uint32_t vps = config->vp_count;
-    uint32_t ports =
-        config->connection_count < DEFAULT_PORTS ? config->connection_count : DEFAULT_PORTS;
-    uint32_t posted = vps <= FEW_VPS ? vps * HVTLFS_MESSAGE_BUFFERS
-                                     : (vps + FEW_VPS) * (HVTLFS_MESSAGE_BUFFERS / 2);
+    uint32_t posted = (vps < FULL_VPS ? vps : FULL_VPS) * EACH_VP;
 
-    return posted + ports * HVTLFS_MESSAGE_BUFFERS;
+    if (posted < vps * MANY_EACH) {
+        posted = vps * MANY_EACH;
+    }
+    return posted + config->connection_count * HVTLFS_MESSAGE_BUFFERS;
 }
 
 uint32_t hvti_message_count(const struct hvtlfs_config *config, uint64_t features)
@@ -50,9 +60,22 @@ void hvti_messages_init(struct hvti_messages *messages, uint8_t *memory, uint32_
     messages->used = (uint32_t *)(void *)(memory + count * sizeof(struct hvti_message));
     messages->count = count;
     messages->unreserved = count;
+    messages->own_sints = 0;
     if (count % 32) {
         messages->used[count / 32] = ~(BIT32(count % 32) - 1);
     }
+}
+
+/* What connections may take is not the SINTs', so that both keep what they are promised. */
+void hvti_messages_own(struct hvti_messages *messages, uint32_t vps, uint32_t connections)
+{
+    uint32_t taken = connections * HVTLFS_MESSAGE_BUFFERS;
+    uint32_t left = messages->count > taken ? messages->count - taken : 0;
+
+    messages->own_sints = left >= vps * ALL_OWN    ? HV_SYNIC_SINT_COUNT
+                          : left >= vps * HALF_OWN ? HV_SYNIC_SINT_COUNT / 2
+                                                   : 0;
+    messages->unreserved = messages->count - vps * messages->own_sints;
 }
 
 bool hvti_messages_reserve(struct hvti_messages *messages, uint32_t count)

@@ -427,6 +427,7 @@ static void init_messages(struct hvtlfs_partition *partition, uint8_t *memory,
                           const struct plan *plan)
 {
     hvti_messages_init(&partition->messages, memory + plan->messages_offset, plan->messages);
+    hvti_messages_own(&partition->messages, plan->config.vp_count, plan->connections);
     partition->connections.rows =
         (struct hvti_connection *)(void *)(memory + plan->connections_offset);
     partition->connections.count = plan->connections;

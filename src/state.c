@@ -1108,6 +1108,7 @@ static bool message_is_good(struct load *load, const struct field *field, uint32
 {
     uint32_t timer = field->size >= ITEM_SIZE ? field->data[1] : 0;
     bool is_message = field->size == ITEM_SIZE + HV_MESSAGE_SIZE;
+    uint32_t first = field->size >= ITEM_SIZE ? BIT32(16 + (field->data[0] & 15)) : 0;
     struct hv_message_header header;
 
     if ((!is_message && field->size != ITEM_SIZE) || field->data[0] >= HV_SYNIC_SINT_COUNT ||
@@ -1119,9 +1120,14 @@ static bool message_is_good(struct load *load, const struct field *field, uint32
     if (!is_message) {
         return true;
     }
+    /* The first message of a SINT has a buffer of the SINT's own. */
+    if (field->data[0] >= load->partition->messages.own_sints || (*timers & first)) {
+        load->messages++;
+    }
+    *timers |= first;
     memcpy(&header, field->data + ITEM_SIZE, sizeof(header));
     return header.message_type && header.payload_size <= HV_MESSAGE_SIZE - sizeof(header) &&
-           ++load->messages <= load->partition->messages.unreserved;
+           load->messages <= load->partition->messages.unreserved;
 }
 
 static enum hvtlfs_status load_message(struct load *load, struct hvtlfs_vp *vp,

@@ -210,6 +210,45 @@ static void unlink_after(struct hvtlfs_vp *vp, uint32_t sint, uint32_t before)
     }
 }
 
+/* The first message that waits for a SINT may have the SINT's own buffer: `others` wait already. */
+static bool has_own(const struct hvtlfs_vp *vp, uint32_t sint, uint32_t others)
+{
+    return !others && sint < vp->partition->messages.own_sints;
+}
+
+/* The right of a message of the host: which one, the count of those that wait decides. */
+static void give_sint_right(struct hvtlfs_vp *vp, uint32_t sint)
+{
+    uint16_t others = __atomic_sub_fetch(&vp->synic.queued[sint], 1, __ATOMIC_ACQ_REL);
+
+    if (!has_own(vp, sint, others)) {
+        hvti_messages_unreserve(&vp->partition->messages, 1);
+    }
+}
+
+static bool take_sint_right(struct hvtlfs_vp *vp, uint32_t sint, uint16_t limit)
+{
+    struct hvti_messages *messages = &vp->partition->messages;
+    uint16_t *queued = &vp->synic.queued[sint];
+    uint16_t others = __atomic_load_n(queued, __ATOMIC_RELAXED);
+
+    while (others < limit) {
+        bool own = has_own(vp, sint, others);
+
+        if (!own && !hvti_messages_reserve(messages, 1)) {
+            return false;
+        }
+        if (__atomic_compare_exchange_n(queued, &others, (uint16_t)(others + 1), false,
+                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            return true;
+        }
+        if (!own) {
+            hvti_messages_unreserve(messages, 1);
+        }
+    }
+    return false;
+}
+
 /* A message leaves: its buffer, and then the right to one, are free again. */
 static void free_item(struct hvtlfs_vp *vp, uint32_t item)
 {
@@ -226,8 +265,36 @@ static void free_item(struct hvtlfs_vp *vp, uint32_t item)
     if (source) {
         hvti_connection_drop(vp->partition, source, true);
     } else {
-        (void)__atomic_fetch_sub(&vp->synic.queued[sint], 1, __ATOMIC_RELEASE);
-        hvti_messages_unreserve(messages, 1);
+        give_sint_right(vp, sint);
+    }
+}
+
+/* Accepted before the last processor reset: whoever posted it was late to push it. */
+static bool is_stale(const struct hvtlfs_vp *vp, uint32_t item)
+{
+    return hvti_message_of(&vp->partition->messages, item)->generation !=
+           (vp->synic.generation & HVTI_GENERATION_MASK);
+}
+
+/* Not to be delivered any more: also when its connection is gone (TLFS 11.6). */
+static bool is_dead(const struct hvtlfs_vp *vp, uint32_t item)
+{
+    uint32_t source;
+
+    if (item < HVTI_FIRST_BUFFER) {
+        return false;
+    }
+    source = hvti_message_of(&vp->partition->messages, item)->source;
+    return is_stale(vp, item) || (source && hvti_connection_dying(vp->partition, source));
+}
+
+static void arrive(struct hvtlfs_vp *vp, uint32_t item)
+{
+    if (is_dead(vp, item)) {
+        free_item(vp, item);
+    } else {
+        append(vp, hvti_message_of(&vp->partition->messages, item)->sint, item);
+        hvti_count(&vp->counters.tallies[HVTI_TALLY_messages_queued]);
     }
 }
 
@@ -251,20 +318,8 @@ static void empty_inbox(struct hvtlfs_vp *vp)
     while (oldest) {
         item = oldest;
         oldest = *next_of(vp, item);
-        append(vp, hvti_message_of(&vp->partition->messages, item)->sint, item);
-        hvti_count(&vp->counters.tallies[HVTI_TALLY_messages_queued]);
+        arrive(vp, item);
     }
-}
-
-static bool is_dead(const struct hvtlfs_vp *vp, uint32_t item)
-{
-    uint32_t source;
-
-    if (item < HVTI_FIRST_BUFFER) {
-        return false;
-    }
-    source = hvti_message_of(&vp->partition->messages, item)->source;
-    return source && hvti_connection_dying(vp->partition, source);
 }
 
 /* Messages of connections that are gone (TLFS 11.6). */
@@ -361,6 +416,7 @@ void hvti_synic_poll(struct hvtlfs_vp *vp)
 void hvti_synic_queue_timer(struct hvtlfs_vp *vp, uint32_t timer, uint32_t sint)
 {
     empty_inbox(vp);
+    purge_all(vp);
     append(vp, sint, HVTI_FIRST_TIMER + timer);
     hvti_count(&vp->counters.tallies[HVTI_TALLY_messages_queued]);
     deliver(vp, sint);
@@ -382,20 +438,7 @@ void hvti_synic_withdraw_timer(struct hvtlfs_vp *vp, uint32_t timer, uint32_t si
 
 /* ---- Posting: any thread ---- */
 
-static bool count_up8(uint8_t *counter, uint8_t limit)
-{
-    uint8_t value = __atomic_load_n(counter, __ATOMIC_RELAXED);
-
-    do {
-        if (value >= limit) {
-            return false;
-        }
-    } while (!__atomic_compare_exchange_n(counter, &value, (uint8_t)(value + 1), false,
-                                          __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-    return true;
-}
-
-/* The right to a buffer: one of the connection's sixteen, or one of those for all. */
+/* The right to a buffer: one of the connection's sixteen, the SINT's own, or one of those for all. */
 static bool take_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
 {
     struct hvtlfs_partition *partition = vp->partition;
@@ -404,14 +447,7 @@ static bool take_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
         return hvti_count_up(&partition->connections.rows[post->row - 1].queued,
                              HVTLFS_MESSAGE_BUFFERS);
     }
-    if (!count_up8(&vp->synic.queued[post->sint], HVTLFS_MESSAGE_BUFFERS)) {
-        return false;
-    }
-    if (!hvti_messages_reserve(&partition->messages, 1)) {
-        (void)__atomic_fetch_sub(&vp->synic.queued[post->sint], 1, __ATOMIC_RELEASE);
-        return false;
-    }
-    return true;
+    return take_sint_right(vp, post->sint, HVTLFS_MESSAGE_BUFFERS);
 }
 
 static void give_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
@@ -422,17 +458,18 @@ static void give_right(struct hvtlfs_vp *vp, const struct hvti_post *post)
         (void)__atomic_fetch_sub(&partition->connections.rows[post->row - 1].queued, 1,
                                  __ATOMIC_RELEASE);
     } else {
-        (void)__atomic_fetch_sub(&vp->synic.queued[post->sint], 1, __ATOMIC_RELEASE);
-        hvti_messages_unreserve(&partition->messages, 1);
+        give_sint_right(vp, post->sint);
     }
 }
 
-static void write_buffer(struct hvti_message *buffer, const struct hvti_post *post)
+static void write_buffer(struct hvti_message *buffer, const struct hvti_post *post,
+                         uint32_t generation)
 {
     const struct hvtlfs_message *message = &post->message;
 
-    buffer->source = (uint16_t)post->row;
-    buffer->sint = (uint8_t)post->sint;
+    buffer->source = post->row & UINT16_MAX;
+    buffer->sint = post->sint % HV_SYNIC_SINT_COUNT;
+    buffer->generation = generation & HVTI_GENERATION_MASK;
     buffer->message.header = (struct hv_message_header){.message_type = message->type,
                                                         .payload_size = (uint8_t)message->size,
                                                         .origination_id = message->origin};
@@ -454,12 +491,26 @@ static bool push(struct hvtlfs_vp *vp, uint32_t item)
     return newest == HVTI_NO_ITEM;
 }
 
+/* Whether a message is accepted, and in which generation: a reset disables first and counts then, so
+ * what was seen enabled between two equal readings was enabled in that generation. */
+static bool accepts(const struct hvtlfs_vp *vp, uint32_t sint, uint32_t *generation)
+{
+    bool taken;
+
+    do {
+        *generation = __atomic_load_n(&vp->synic.generation, __ATOMIC_ACQUIRE);
+        taken = hvti_synic_takes_messages(vp, sint);
+    } while (__atomic_load_n(&vp->synic.generation, __ATOMIC_ACQUIRE) != *generation);
+    return taken;
+}
+
 uint16_t hvti_synic_post(struct hvtlfs_vp *target, const struct hvti_post *post)
 {
     struct hvti_messages *messages = &target->partition->messages;
+    uint32_t generation;
     uint32_t item;
 
-    if (!hvti_synic_takes_messages(target, post->sint)) {
+    if (!accepts(target, post->sint, &generation)) {
         return HV_STATUS_INVALID_SYNIC_STATE;
     }
     if (!take_right(target, post)) {
@@ -470,7 +521,7 @@ uint16_t hvti_synic_post(struct hvtlfs_vp *target, const struct hvti_post *post)
         give_right(target, post);
         return HV_STATUS_INSUFFICIENT_BUFFERS;
     }
-    write_buffer(hvti_message_of(messages, item), post);
+    write_buffer(hvti_message_of(messages, item), post, generation);
     if (push(target, item) && post->from != target) {
         hvti_host_kick(&target->partition->host, target->index);
     }
@@ -808,6 +859,7 @@ void hvti_synic_reset(struct hvtlfs_vp *vp)
     hvti_store(&vp->synic.control, 0);
     hvti_store(&vp->synic.siefp, 0);
     hvti_store(&vp->synic.simp, 0);
+    __atomic_store_n(&vp->synic.generation, vp->synic.generation + 1, __ATOMIC_RELEASE);
     hvti_synic_init(vp);
     update_auto_eoi(vp);
     discard(vp);
@@ -880,19 +932,22 @@ static bool restore_message(struct hvtlfs_vp *vp, uint32_t sint, const struct hv
 {
     struct hvti_messages *messages = &vp->partition->messages;
     struct hvti_message *buffer;
-    uint32_t item = HVTI_NO_ITEM;
+    uint32_t item;
 
-    if (hvti_messages_reserve(messages, 1)) {
-        item = hvti_message_take(messages, vp->index);
+    /* Those of connections come back as the host's, so more than sixteen may wait for one SINT. */
+    if (!take_sint_right(vp, sint, UINT16_MAX)) {
+        return false;
     }
+    item = hvti_message_take(messages, vp->index);
     if (!item) {
+        give_sint_right(vp, sint);
         return false;
     }
     buffer = hvti_message_of(messages, item);
     buffer->message = *message;
     buffer->source = 0;
-    buffer->sint = (uint8_t)sint;
-    vp->synic.queued[sint]++;
+    buffer->sint = sint % HV_SYNIC_SINT_COUNT;
+    buffer->generation = vp->synic.generation & HVTI_GENERATION_MASK;
     append(vp, sint, item);
     return true;
 }

@@ -25,17 +25,20 @@
 /* A message on its way. */
 struct hvti_message {
     struct hv_message message;
-    uint32_t next;   /* the item behind it */
-    uint16_t source; /* connection row + 1, or 0: posted by the host to the SINT */
-    uint8_t sint;
+    uint32_t next;            /* the item behind it */
+    uint32_t source : 16;     /* connection row + 1, or 0: posted by the host to the SINT */
+    uint32_t sint : 4;        /* of the VP */
+    uint32_t generation : 12; /* of the VP when the message was accepted */
 };
+#define HVTI_GENERATION_MASK 0xFFFu
 
 /* The partition's buffers. Each is free (bit clear) or belongs to one VP's inbox or queue. */
 struct hvti_messages {
     struct hvti_message *buffers;
     uint32_t *used; /* bitmap; bits beyond `count` are set */
     uint32_t count;
-    uint32_t unreserved; /* buffers that no connection and no waiting message has a right to */
+    uint32_t unreserved; /* buffers that no connection, SINT or waiting message has a right to */
+    uint32_t own_sints;  /* SINTs below this own a buffer for the first message that waits */
 };
 
 /* A registered connection. */
@@ -59,12 +62,13 @@ struct hvti_synic {
     uint64_t siefp;
     uint64_t simp;
     uint64_t sint[HV_SYNIC_SINT_COUNT];
+    uint32_t generation;         /* counts processor resets */
     uint32_t auto_eoi[256 / 32]; /* vectors of unmasked auto-EOI SINTs */
 
     /* Written by all */
     uint32_t inbox;                      /* the item pushed last, or HVTI_NO_ITEM */
     uint32_t purge;                      /* a connection has gone: look for its messages */
-    uint8_t queued[HV_SYNIC_SINT_COUNT]; /* the host's messages that wait */
+    uint16_t queued[HV_SYNIC_SINT_COUNT]; /* the host's messages that wait */
 
     /* The VP's thread only */
     uint32_t waiting; /* SINTs whose queue is not empty */
@@ -88,6 +92,10 @@ size_t hvti_messages_size(uint32_t count);
 
 /* Lay the buffers out in zeroed memory of hvti_messages_size() bytes, aligned to 8. */
 void hvti_messages_init(struct hvti_messages *messages, uint8_t *memory, uint32_t count);
+
+/* Give each of the lower SINTs of `vps` VPs a buffer of its own, as far as they go beside those of
+ * `connections`. Once, after init. */
+void hvti_messages_own(struct hvti_messages *messages, uint32_t vps, uint32_t connections);
 
 /* Take a right to `count` buffers that nobody has, and give it back. */
 bool hvti_messages_reserve(struct hvti_messages *messages, uint32_t count);

@@ -164,6 +164,52 @@ static void test_message_connections_take_buffers_and_give_them_back(void **stat
     fixture_stop(&fixture);
 }
 
+/* By a timer's message to the same SINT, without a poll in between. */
+static void test_timer_does_not_bring_the_messages_of_a_removed_connection(void **state)
+{
+    const struct hvtlfs_connection connection = to_sint(1, HVTLFS_CONNECTION_MESSAGE, 0, 4);
+    struct fixture fixture;
+
+    (void)state;
+    start(&fixture);
+    expect_add(&fixture, &connection, HVTLFS_OK);
+    assert_int_equal(post_number(fixture.vp, 4, 5), HVTLFS_OK);
+    hvtlfs_vp_poll(fixture.vp); /* the slot is busy, and the next one waits in the queue */
+    assert_int_equal(guest_posts(&fixture, 1, 6), HV_STATUS_SUCCESS);
+    assert_int_equal(hvtlfs_connection_remove(fixture.partition, 1), HVTLFS_OK);
+    (void)guest_empties_slot(&fixture, 0, 4);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x40008);
+    model_host_advance(fixture.host, 10);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT, 1);
+    assert_int_equal(guest_message(&fixture, 0, 4).header.message_type, HvMessageTimerExpired);
+    fixture_stop(&fixture);
+}
+
+/* The poster referred to the connection before it went, and pushes after the VP has looked. */
+static void test_message_pushed_after_its_connection_went_is_dropped(void **state)
+{
+    const struct hvtlfs_connection connection = to_sint(1, HVTLFS_CONNECTION_MESSAGE, 1, 4);
+    struct fixture fixture;
+    struct hvtlfs_vp *vp;
+    uint32_t item;
+
+    (void)state;
+    start(&fixture);
+    vp = hvtlfs_partition_vp(fixture.partition, 1);
+    expect_add(&fixture, &connection, HVTLFS_OK);
+    assert_int_equal(guest_posts(&fixture, 1, 6), HV_STATUS_SUCCESS);
+    item = vp->synic.inbox;
+    vp->synic.inbox = HVTI_NO_ITEM;
+    assert_int_equal(hvtlfs_connection_remove(fixture.partition, 1), HVTLFS_OK);
+    hvtlfs_vp_poll(vp);
+    vp->synic.inbox = item;
+    hvtlfs_vp_poll(vp);
+    expect_slot(&fixture, 1, 4, 0);
+    expect_no_interrupt(&fixture, 1);
+    assert_int_equal(fixture.partition->connections.rows[0].state, 0);
+    fixture_stop(&fixture);
+}
+
 static void test_without_synic_handlers_work_and_sints_do_not(void **state)
 {
     struct record record = {.answer = 0};
@@ -456,6 +502,8 @@ int main(void)
         cmocka_unit_test(test_bad_connections_are_refused),
         cmocka_unit_test(test_table_is_bounded_and_rows_are_used_again),
         cmocka_unit_test(test_message_connections_take_buffers_and_give_them_back),
+        cmocka_unit_test(test_timer_does_not_bring_the_messages_of_a_removed_connection),
+        cmocka_unit_test(test_message_pushed_after_its_connection_went_is_dropped),
         cmocka_unit_test(test_without_synic_handlers_work_and_sints_do_not),
         cmocka_unit_test(test_guest_posts_to_a_handler),
         cmocka_unit_test(test_invalid_posts_reach_no_handler),

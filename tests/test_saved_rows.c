@@ -111,7 +111,8 @@ static const struct span others_of_vp[] = {
                         WITHOUT(synic.purge, "connections are the host's own")
                             WITHOUT(synic.queued, "from SMSG") WITHOUT(synic.waiting, "from SMSG")
                                 WITHOUT(synic.head, "SMSG") WITHOUT(synic.tail, "SMSG")
-                                    WITHOUT(synic.timer_next, "SMSG")};
+                                    WITHOUT(synic.timer_next, "SMSG")
+                                        WITHOUT(synic.generation, "only for posts under way")};
 #undef WITHOUT
 
 /* ---- All of it ---- */

@@ -2,6 +2,8 @@
 /* The synthetic interrupt controller: TLFS 6.0b 11. */
 #include "synic_fixture.h"
 
+#include "state.h"
+
 /* Every test runs on a host that maps overlays and on one that copies them. */
 static bool copies;
 
@@ -211,6 +213,34 @@ static void test_system_reset_frees_every_buffer(void **state)
         assert_int_equal(post_number(fixture.vp, 6, 1), HVTLFS_ERR_FULL);
         hvtlfs_partition_reset(fixture.partition);
         synic_enable(fixture.vp);
+    }
+    fixture_stop(&fixture);
+}
+
+/* The poster has been told that its message is accepted, and is held up; then it pushes it. */
+static void test_message_accepted_before_a_reset_is_not_delivered_after_it(void **state)
+{
+    struct fixture fixture;
+    uint32_t item;
+    uint32_t i;
+
+    (void)state;
+    synic_start(&fixture, copies);
+    assert_int_equal(post_number(fixture.vp, 3, 77), HVTLFS_OK);
+    item = fixture.vp->synic.inbox;
+    fixture.vp->synic.inbox = HVTI_NO_ITEM;
+    hvtlfs_vp_reset(fixture.vp);
+    synic_enable(fixture.vp);
+    assert_int_equal(post_number(fixture.vp, 3, 78), HVTLFS_OK);
+    hvti_message_of(&fixture.partition->messages, item)->next = fixture.vp->synic.inbox;
+    fixture.vp->synic.inbox = item;
+    hvtlfs_vp_poll(fixture.vp);
+    expect_slot(&fixture, 0, 3, 78);
+    assert_false(guest_empties_slot(&fixture, 0, 3));
+    expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
+    expect_slot(&fixture, 0, 3, 0);
+    for (i = 0; i < 16; i++) {
+        assert_int_equal(post_number(fixture.vp, 3, i + 1), HVTLFS_OK);
     }
     fixture_stop(&fixture);
 }
@@ -738,6 +768,79 @@ static void test_sixteen_messages_for_each_of_two_vps_by_default(void **state)
     fixture_stop(&fixture);
 }
 
+static void expect_posts(struct hvtlfs_vp *vp, uint32_t count)
+{
+    uint32_t sint;
+    uint32_t i;
+
+    for (sint = 0; sint < 16; sint++) {
+        for (i = 0; i < count; i++) {
+            assert_int_equal(post_number(vp, sint, i + 1), HVTLFS_OK);
+        }
+    }
+}
+
+static void test_default_holds_sixteen_for_every_sint_and_connection(void **state)
+{
+    static const uint32_t vp_counts[] = {1, 2, 8};
+    struct fixture fixture;
+    uint32_t i, n;
+
+    (void)state;
+    for (n = 0; n < 3; n++) {
+        synic_prepare(&fixture, copies, SYNIC_FEATURES);
+        fixture.config.vp_count = vp_counts[n];
+        fixture_start(&fixture);
+        for (i = 0; i < vp_counts[n]; i++) {
+            synic_enable(hvtlfs_partition_vp(fixture.partition, i));
+            expect_posts(hvtlfs_partition_vp(fixture.partition, i), 16);
+        }
+        for (i = 0; i < 16; i++) {
+            const struct hvtlfs_connection connection = {.size = sizeof(connection),
+                                                         .connection_id = i,
+                                                         .type = HVTLFS_CONNECTION_MESSAGE,
+                                                         .port_id = i};
+
+            assert_int_equal(hvtlfs_connection_add(fixture.partition, &connection), HVTLFS_OK);
+        }
+        assert_int_equal(post_number(fixture.vp, 0, 1), HVTLFS_ERR_FULL);
+        fixture_stop(&fixture);
+    }
+}
+
+/* 24 a VP: others may take 8 a VP, and each of 16 SINTs keeps its own. */
+static void test_first_message_of_a_sint_finds_a_buffer_whatever_others_have(void **state)
+{
+    struct fixture fixture;
+    struct hvtlfs_vp *vp;
+    uint32_t round;
+    uint32_t i;
+
+    (void)state;
+    synic_prepare(&fixture, copies, SYNIC_FEATURES);
+    fixture.config.connection_count = 0;
+    fixture.config.message_buffers = 48;
+    fixture_start(&fixture);
+    vp = hvtlfs_partition_vp(fixture.partition, 1);
+    for (round = 0; round < 3; round++) {
+        synic_enable(fixture.vp);
+        synic_enable(vp);
+        for (i = 0; i < 16; i++) {
+            assert_int_equal(post_number(fixture.vp, 0, i + 1), HVTLFS_OK);
+        }
+        assert_int_equal(post_number(fixture.vp, 1, 1), HVTLFS_OK);
+        assert_int_equal(post_number(fixture.vp, 1, 2), HVTLFS_OK);
+        assert_int_equal(post_number(fixture.vp, 1, 3), HVTLFS_ERR_FULL);
+        expect_posts(vp, 1);
+        for (i = 2; i < 16; i++) {
+            assert_int_equal(post_number(fixture.vp, i, 1), HVTLFS_OK);
+            assert_int_equal(post_number(fixture.vp, i, 2), HVTLFS_ERR_FULL);
+        }
+        hvtlfs_partition_reset(fixture.partition);
+    }
+    fixture_stop(&fixture);
+}
+
 static void test_partition_with_one_buffer(void **state)
 {
     struct fixture fixture;
@@ -832,6 +935,7 @@ int main(void)
         TEST(test_page_content_moves_and_survives_disabling),
         TEST(test_reset_clears_pages_registers_and_queues),
         TEST(test_system_reset_frees_every_buffer),
+        TEST(test_message_accepted_before_a_reset_is_not_delivered_after_it),
         TEST(test_message_reaches_slot_and_interrupts),
         TEST(test_payload_sizes_0_to_240_arrive_whole),
         TEST(test_bad_messages_are_refused),
@@ -859,6 +963,8 @@ int main(void)
         TEST(test_event_flags_0_and_2047_are_the_bounds),
         TEST(test_event_of_a_masked_sint_is_refused),
         TEST(test_sixteen_messages_for_each_of_two_vps_by_default),
+        TEST(test_default_holds_sixteen_for_every_sint_and_connection),
+        TEST(test_first_message_of_a_sint_finds_a_buffer_whatever_others_have),
         TEST(test_partition_with_one_buffer),
         TEST(test_configured_counts_have_bounds),
         TEST(test_memory_for_each_vp_at_1024_vps_is_within_4_kib),

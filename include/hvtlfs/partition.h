@@ -104,8 +104,10 @@ struct hvtlfs_config {
                                     #HVTLFS_MAX_CONNECTIONS; default 16. See hvtlfs_connection_add(). */
     uint32_t message_buffers;  /**< Messages that can wait in the partition with [synic], 264 bytes each;
                                     at most #HVTLFS_MAX_MESSAGE_BUFFERS; 16 of them for each connection
-                                    that leads to a SINT. 0 = enough for 16 for each of up to 16 VPs, 8
-                                    for each further one, and four such connections. */
+                                    that leads to a SINT. 0 = 16 for each of connection_count, and for up
+                                    to 32 VPs 16 for each SINT (66 KiB a VP); more VPs share those of
+                                    32, or 9 for each VP if that is more. What is guaranteed beyond:
+                                    hvtlfs_synic_post_message(). */
 };
 
 /**

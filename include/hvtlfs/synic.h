@@ -62,6 +62,12 @@ struct hvtlfs_message {
  *         messages of this kind wait for the SINT, or the partition's buffers are used up
  *         (hvtlfs_config::message_buffers)
  *
+ * With the default buffers a SINT for which no message of the host waits is never refused for want of
+ * a buffer, however busy the others are: on up to 341 VPs any SINT, on more the SINTs 0 to 7. Up to 32
+ * VPs all SINTs of all VPs may have their 16 waiting at once. Where message_buffers is set, the former
+ * holds for all SINTs from 24 buffers for each VP on, for SINTs 0 to 7 from 9, beside 16 for each of
+ * connection_count.
+ *
  * Any thread. No lock. Callbacks: kick, when the VP had nothing to do yet.
  */
 HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_status hvtlfs_synic_post_message(
