@@ -245,12 +245,13 @@ void hvti_stimers_reset(struct hvtlfs_vp *vp)
     }
 }
 
-/* Each VP does it on its own thread: hvti_stimers_poll() arms what is running. */
+/* Each VP does it on its own thread: hvti_stimers_poll() arms what is running, and hvti_synic_poll()
+ * delivers what a saved state brought, which nobody has asked a kick for. */
 void hvti_stimers_time_changed(struct hvtlfs_partition *partition)
 {
     uint32_t slot;
 
-    if (!hvti_has(partition, HVTLFS_FEATURE_STIMER)) {
+    if (!hvti_has(partition, HVTLFS_FEATURE_STIMER) && !hvti_has(partition, HVTLFS_FEATURE_SYNIC)) {
         return;
     }
     for (slot = 0; slot < partition->vp_count; slot++) {

@@ -2,6 +2,9 @@
 /* The synthetic interrupt controller: TLFS 6.0b 11. */
 #include "synic_fixture.h"
 
+#include <hvtlfs/state.h>
+#include <hvtlfs/time.h>
+
 #include "state.h"
 
 /* Every test runs on a host that maps overlays and on one that copies them. */
@@ -482,6 +485,34 @@ static void queue_two(struct fixture *fixture)
     expect_slot(fixture, 0, 2, 0);
 }
 
+/* Without timers too: the kick for its post went to the VP that was saved. */
+static void test_thaw_kicks_for_a_message_that_was_loaded(void **state)
+{
+    static uint8_t saved[1 << 16];
+    struct fixture from, to;
+    size_t used;
+
+    (void)state;
+    synic_prepare(&from, copies, "synic,vpindex");
+    fixture_start(&from);
+    synic_enable(from.vp);
+    assert_int_equal(post_number(from.vp, 3, 9), HVTLFS_OK);
+    assert_int_equal(hvtlfs_freeze(from.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_save(from.partition, saved, sizeof(saved), &used, NULL),
+                     HVTLFS_OK);
+    synic_prepare(&to, copies, "synic,vpindex");
+    fixture_start(&to);
+    assert_int_equal(hvtlfs_state_load(to.partition, saved, used, NULL), HVTLFS_OK);
+    assert_true(model_host_take_kick(to.host) == HVTLFS_NO_VP);
+    assert_int_equal(hvtlfs_thaw(to.partition, 0), HVTLFS_OK);
+    assert_int_equal(model_host_take_kick(to.host), 0);
+    hvtlfs_vp_poll(to.vp);
+    expect_slot(&to, 0, 3, 9);
+    expect_interrupt(&to, 0, VECTOR + 3, false);
+    fixture_stop(&from);
+    fixture_stop(&to);
+}
+
 static void test_apic_eoi_retries(void **state)
 {
     struct fixture fixture;
@@ -946,6 +977,7 @@ int main(void)
         TEST(test_queue_keeps_its_order_over_17_messages_and_refuses_the_18th),
         TEST(test_many_messages_one_kick),
         TEST(test_all_16_sints_of_every_vp_in_parallel),
+        TEST(test_thaw_kicks_for_a_message_that_was_loaded),
         TEST(test_apic_eoi_retries),
         TEST(test_eoi_by_msr_retries),
         TEST(test_another_message_retries),
