@@ -66,8 +66,8 @@ struct hvti_synic {
     uint32_t auto_eoi[256 / 32]; /* vectors of unmasked auto-EOI SINTs */
 
     /* Written by all */
-    uint32_t inbox;                      /* the item pushed last, or HVTI_NO_ITEM */
-    uint32_t purge;                      /* a connection has gone: look for its messages */
+    uint32_t inbox;                       /* the item pushed last, or HVTI_NO_ITEM */
+    uint32_t purge;                       /* a connection has gone: look for its messages */
     uint16_t queued[HV_SYNIC_SINT_COUNT]; /* the host's messages that wait */
 
     /* The VP's thread only */

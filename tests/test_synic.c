@@ -872,6 +872,42 @@ static void test_first_message_of_a_sint_finds_a_buffer_whatever_others_have(voi
     fixture_stop(&fixture);
 }
 
+static void test_state_with_every_buffer_in_use_is_loaded(void **state)
+{
+    static uint8_t saved[1 << 17];
+    struct fixture from, to;
+    size_t used;
+    uint32_t i;
+
+    (void)state;
+    synic_prepare(&from, copies, SYNIC_FEATURES);
+    from.config.connection_count = 0;
+    from.config.message_buffers = 48;
+    to = from;
+    fixture_start(&from);
+    synic_enable(from.vp);
+    synic_enable(hvtlfs_partition_vp(from.partition, 1));
+    expect_posts(hvtlfs_partition_vp(from.partition, 1), 1);
+    expect_posts(from.vp, 2);
+    assert_int_equal(post_number(from.vp, 5, 3), HVTLFS_ERR_FULL);
+    assert_int_equal(hvtlfs_freeze(from.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_save(from.partition, saved, sizeof(saved), &used, NULL),
+                     HVTLFS_OK);
+    fixture_start(&to);
+    assert_int_equal(hvtlfs_state_load(to.partition, saved, used, NULL), HVTLFS_OK);
+    assert_int_equal(hvtlfs_thaw(to.partition, 0), HVTLFS_OK);
+    assert_int_equal(post_number(to.vp, 5, 3), HVTLFS_ERR_FULL);
+    for (i = 0; i < 16; i++) {
+        hvtlfs_vp_poll(to.vp);
+        expect_slot(&to, 0, i, 1);
+        assert_true(guest_empties_slot(&to, 0, i));
+        expect_write(to.vp, HV_X64_MSR_EOM, 0);
+        expect_slot(&to, 0, i, 2);
+    }
+    fixture_stop(&from);
+    fixture_stop(&to);
+}
+
 static void test_partition_with_one_buffer(void **state)
 {
     struct fixture fixture;
@@ -997,6 +1033,7 @@ int main(void)
         TEST(test_sixteen_messages_for_each_of_two_vps_by_default),
         TEST(test_default_holds_sixteen_for_every_sint_and_connection),
         TEST(test_first_message_of_a_sint_finds_a_buffer_whatever_others_have),
+        TEST(test_state_with_every_buffer_in_use_is_loaded),
         TEST(test_partition_with_one_buffer),
         TEST(test_configured_counts_have_bounds),
         TEST(test_memory_for_each_vp_at_1024_vps_is_within_4_kib),
