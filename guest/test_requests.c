@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* MSRs by which a guest asks its host: VP_RUNTIME, RESET, GUEST_IDLE, crash, statistics, NPIEP, the
+/* MSRs by which a guest asks its host: VP_RUNTIME, RESET, GUEST_IDLE, crash, statistics, NPIEP, debug registers, the
  * time-unhalted timer. */
 #include <hvtlfs/tlfs.h>
 
@@ -268,6 +268,18 @@ static void npiep_prevents(void)
     expect(msr_write(HV_X64_MSR_NPIEP_CONFIG, 0), "the write of 0 faults");
 }
 
+/* What they mean is not published; that they are there when announced is. */
+static void debug_registers_answer(void)
+{
+    uint64_t value = 0;
+
+    if (!has_edx(HV_CPUID_FEATURES_EDX_DEBUG_REGS_AVAILABLE, "the debug MSRs are not announced")) {
+        return;
+    }
+    expect(msr_read(HV_X64_MSR_SYNTH_DEBUG_STATUS, &value), "reading the status faults");
+    expect(msr_write(HV_X64_MSR_SYNTH_DEBUG_CONTROL, 0), "writing the control faults");
+}
+
 static const struct test tests[] = {
     {"the_run_time_goes_on", runtime_goes_on},
     {"reset_reads_zero", reset_reads_zero},
@@ -277,6 +289,7 @@ static const struct test tests[] = {
     {"a_crash_can_be_reported", crash_is_reported},
     {"a_statistics_page_covers_memory_and_gives_it_back", statistics_page_covers_memory},
     {"the_time_unhalted_timer_fires", unhalted_timer_fires},
+    {"the_debug_registers_answer", debug_registers_answer},
     {"npiep_prevents_what_it_is_told_to_in_ring_3", npiep_prevents},
 };
 

@@ -18,6 +18,7 @@
 #include <hvtlfs/host.h>
 #include <hvtlfs/partition.h>
 
+#include "debugger.h"
 #include "report.h"
 
 enum {
@@ -66,6 +67,7 @@ struct adapter_vp {
 };
 
 struct adapter {
+    struct debugger debugger;
     int kvm;
     int vm;
     size_t run_size;

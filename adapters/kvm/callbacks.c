@@ -187,6 +187,22 @@ static void spin_wait(void *context, uint32_t vp_index, uint32_t spins)
     (void)nanosleep(&nothing, NULL);
 }
 
+static bool debug_read(void *context, uint32_t vp_index, uint32_t number, uint64_t *value)
+{
+    const struct adapter *adapter = context;
+
+    (void)vp_index;
+    return debugger_read(&adapter->debugger, number, value);
+}
+
+static bool debug_write(void *context, uint32_t vp_index, uint32_t number, uint64_t value)
+{
+    struct adapter *adapter = context;
+
+    (void)vp_index;
+    return debugger_write(&adapter->debugger, number, value);
+}
+
 struct hvtlfs_host_ops adapter_callbacks(void)
 {
     return (struct hvtlfs_host_ops){
@@ -210,5 +226,7 @@ struct hvtlfs_host_ops adapter_callbacks(void)
         .crash = crash,
         .system_reset = system_reset,
         .stats_page = stats_page,
+        .debug_read = debug_read,
+        .debug_write = debug_write,
     };
 }

@@ -216,6 +216,22 @@ static void tlb_flush(void *context, uint32_t vp_index, const struct hvtlfs_vp_s
     }
 }
 
+static bool debug_read(void *context, uint32_t vp_index, uint32_t number, uint64_t *value)
+{
+    const struct machine *machine = context;
+
+    (void)vp_index;
+    return debugger_read(&machine->debugger, number, value);
+}
+
+static bool debug_write(void *context, uint32_t vp_index, uint32_t number, uint64_t value)
+{
+    struct machine *machine = context;
+
+    (void)vp_index;
+    return debugger_write(&machine->debugger, number, value);
+}
+
 struct hvtlfs_host_ops machine_callbacks(void)
 {
     return (struct hvtlfs_host_ops){
@@ -241,5 +257,7 @@ struct hvtlfs_host_ops machine_callbacks(void)
         .crash = crash,
         .npiep = npiep,
         .stats_page = stats_page,
+        .debug_read = debug_read,
+        .debug_write = debug_write,
     };
 }

@@ -20,6 +20,7 @@
 #include <hvtlfs/partition.h>
 
 #include "apic.h"
+#include "debugger.h"
 #include "report.h"
 
 enum {
@@ -86,6 +87,7 @@ struct machine_overlay {
 };
 
 struct machine {
+    struct debugger debugger;
     const struct host_options *options;
     struct console console;
     uint8_t *ram;
