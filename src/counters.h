@@ -28,19 +28,20 @@ enum {
 #undef ABSENT
 
 /*
- * What is no exit: TALLY(member of struct hvtlfs_counters, words for a person). All are written by the
- * VP's own thread, but events_signalled by any.
+ * What is no exit: TALLY(member of struct hvtlfs_counters, how those of several VPs make one, words for
+ * a person). All are written by the VP's own thread, but events_signalled by any.
  */
 #define HVTI_TALLIES                                                                               \
-    TALLY(messages_queued, "messages queued")                                                      \
-    TALLY(messages_delivered, "messages delivered")                                                \
-    TALLY(events_signalled, "events signalled")                                                    \
-    TALLY(timer_ticks, "timer ticks given")                                                        \
-    TALLY(timer_lateness, "their lateness together, in 100 ns")                                    \
-    TALLY(flushes, "TLB flushes asked for")                                                        \
-    TALLY(flush_targets, "VPs they were for, together")
+    TALLY(messages_queued, SUM, "messages queued")                                                 \
+    TALLY(messages_delivered, SUM, "messages delivered")                                           \
+    TALLY(events_signalled, SUM, "events signalled")                                               \
+    TALLY(timer_ticks, SUM, "timer ticks given")                                                   \
+    TALLY(timer_lateness, SUM, "their lateness together, in 100 ns")                               \
+    TALLY(timer_lateness_most, MOST, "the most that one was late, in 100 ns")                      \
+    TALLY(flushes, SUM, "TLB flushes asked for")                                                   \
+    TALLY(flush_targets, SUM, "VPs they were for, together")
 
-#define TALLY(member, words) HVTI_TALLY_##member,
+#define TALLY(member, together, words) HVTI_TALLY_##member,
 enum { HVTI_TALLIES HVTI_TALLY_COUNT };
 #undef TALLY
 
@@ -62,6 +63,13 @@ static inline void hvti_count(uint64_t *counter)
 static inline void hvti_count_more(uint64_t *counter, uint64_t more)
 {
     store_shared(counter, load_shared(counter) + more);
+}
+
+static inline void hvti_count_most(uint64_t *counter, uint64_t value)
+{
+    if (value > load_shared(counter)) {
+        store_shared(counter, value);
+    }
 }
 
 /* What a counter is about, for those who add up. `features` are bits 1 << enum hvtlfs_feature. */

@@ -31,7 +31,7 @@ enum hvtlfs_status hvtlfs_read_counters(const struct hvtlfs_vp *vp,
                                   .hypercalls = sum(own->calls, HVTI_CALL_COUNTERS),
                                   .hypercall_errors = hvti_load(&own->call_errors),
                                   .hypercall_faults = hvti_load(&own->call_faults),
-#define TALLY(member, words) .member = hvti_load(&own->tallies[HVTI_TALLY_##member]),
+#define TALLY(member, together, words) .member = hvti_load(&own->tallies[HVTI_TALLY_##member]),
                                   HVTI_TALLIES
 #undef TALLY
     };
@@ -403,11 +403,14 @@ static void describe_exits(struct page *page, const struct hvtlfs_partition *par
 
 /* ---- What is no exit ---- */
 
+enum together { SUM, MOST };
+
 static const struct {
     const char *member;
     const char *words;
+    enum together together;
 } tallies[HVTI_TALLY_COUNT] = {
-#define TALLY(member, words) {#member, words},
+#define TALLY(member, together, words) {#member, words, together},
     HVTI_TALLIES
 #undef TALLY
 };
@@ -418,7 +421,13 @@ static uint64_t tally(const struct hvtlfs_partition *partition, uint32_t which)
     uint32_t slot;
 
     for (slot = 0; slot < partition->vp_count; slot++) {
-        total += hvti_load(&partition->vps[slot].counters.tallies[which]);
+        uint64_t one = hvti_load(&partition->vps[slot].counters.tallies[which]);
+
+        if (tallies[which].together == SUM) {
+            total += one;
+        } else if (one > total) {
+            total = one;
+        }
     }
     return total;
 }

@@ -245,6 +245,7 @@ static void test_every_signal_is_counted_at_its_target(void **state)
 
 static void test_lateness_of_timers_counts_from_when_they_were_due(void **state)
 {
+    static char text[65536];
     struct fixture fixture;
 
     (void)state;
@@ -264,6 +265,16 @@ static void test_lateness_of_timers_counts_from_when_they_were_due(void **state)
     expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x1501);
     assert_int_equal(counters_of(fixture.vp).timer_ticks, 2);
     assert_int_equal(counters_of(fixture.vp).timer_lateness, 700);
+
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT, 2000);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x1501);
+    model_host_advance(fixture.host, 350); /* 999 + 701 + 350 - 2000 = 50 */
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(counters_of(fixture.vp).timer_lateness, 750);
+    assert_int_equal(counters_of(fixture.vp).timer_lateness_most, 700);
+    assert_true(hvtlfs_describe(fixture.partition, HVTLFS_FORMAT_JSON, text, sizeof(text)) <
+                sizeof(text));
+    assert_non_null(strstr(text, "\"timer_lateness_most\":700"));
     fixture_stop(&fixture);
 }
 
