@@ -104,6 +104,10 @@ static void add_general(struct sentence *text, const struct hvtlfs_error *error)
         sentence_add(text, error->name);
         sentence_add(text, ")");
     }
+    if (error->feature < HVTLFS_FEATURE_COUNT) {
+        sentence_add(text, ": ");
+        sentence_add(text, hvtlfs_feature_name((enum hvtlfs_feature)error->feature));
+    }
     if (has_numbers(error)) {
         sentence_add(text, ": ");
         sentence_number(text, error->value);
