@@ -127,6 +127,11 @@ bool hvti_time_frozen(const struct hvtlfs_partition *partition)
     return __atomic_load_n(&partition->clock.phase, __ATOMIC_ACQUIRE) != HVTI_CLOCK_RUNNING;
 }
 
+bool hvti_clock_not_set(const struct hvtlfs_partition *partition)
+{
+    return __atomic_load_n(&partition->clock.phase, __ATOMIC_RELAXED) == HVTI_CLOCK_NOT_SET;
+}
+
 /* ---- Changing: behind the lock ---- */
 
 static void set32(uint32_t *word, uint32_t value)
@@ -319,7 +324,7 @@ static enum hvtlfs_status thaw(struct hvtlfs_partition *partition, uint64_t paus
                                struct hvti_reenlighten_work *work)
 {
     struct hvti_clock *clock = &partition->clock;
-    bool restored = clock->phase == HVTI_CLOCK_NOT_SET;
+    bool restored = hvti_clock_not_set(partition);
 
     if (clock->phase == HVTI_CLOCK_RUNNING) {
         return HVTLFS_ERR_ORDER;

@@ -62,6 +62,9 @@ uint64_t hvti_reference_time(struct hvtlfs_vp *vp);
 /* Whether reference time stands still. Timers neither expire nor arm then. No lock needed. */
 bool hvti_time_frozen(const struct hvtlfs_partition *partition);
 
+/* Between a load and the thaw. */
+bool hvti_clock_not_set(const struct hvtlfs_partition *partition);
+
 /* Start reference time at 0 (TLFS 12.4.1). Asks the clock that will serve once. */
 void hvti_clock_init(struct hvtlfs_partition *partition, const struct hvtlfs_config *config);
 void hvti_clock_reset(struct hvtlfs_partition *partition);

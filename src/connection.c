@@ -142,22 +142,68 @@ static uint32_t find_free(const struct hvti_connections *connections)
     return 0;
 }
 
+/*
+ * A saved state does not know which connection a waiting message came through. Between load and thaw a
+ * connection that is registered again finds those of its port, and they bring their buffers with them:
+ * otherwise a pool that was enough before would not be now. With row 0 they are only counted.
+ */
+static uint32_t take_over(struct hvtlfs_partition *partition,
+                          const struct hvtlfs_connection *connection, uint32_t row,
+                          uint32_t *rights)
+{
+    uint32_t total = 0;
+    uint32_t slot;
+
+    if (!buffers_of(connection) || !hvti_clock_not_set(partition)) {
+        return 0;
+    }
+    for (slot = 0; slot < partition->vp_count; slot++) {
+        struct hvtlfs_vp *vp = &partition->vps[slot];
+
+        if (connection->vp_index == HVTLFS_NO_VP || connection->vp_index == vp->index) {
+            uint32_t count =
+                hvti_synic_orphans(vp, connection->sint, connection->port_id,
+                                   HVTLFS_MESSAGE_BUFFERS - total, rights);
+
+            if (row) {
+                hvti_synic_adopt(vp, connection->sint, connection->port_id, count, row);
+            }
+            total += count;
+        }
+    }
+    return total;
+}
+
+static void occupy(struct hvtlfs_partition *partition, uint32_t number,
+                   const struct hvtlfs_connection *connection)
+{
+    struct hvti_connection *row = row_of(partition, number);
+    uint32_t rights = 0;
+    uint32_t messages;
+
+    row->with = *connection;
+    messages = take_over(partition, connection, number, &rights);
+    __atomic_store_n(&row->queued, messages, __ATOMIC_RELAXED);
+    __atomic_store_n(&row->id, connection->connection_id, __ATOMIC_RELAXED);
+    __atomic_store_n(&row->state, HVTI_CONNECTION_LIVE + messages, __ATOMIC_RELEASE);
+}
+
 static enum hvtlfs_status add(struct hvtlfs_partition *partition,
                               const struct hvtlfs_connection *connection)
 {
     uint32_t row = find(partition, connection->connection_id);
+    uint32_t rights = 0;
 
     if (row) {
         hvti_connection_drop(partition, row, false);
         return HVTLFS_ERR_EXISTS;
     }
     row = find_free(&partition->connections);
-    if (!row || !hvti_messages_reserve(&partition->messages, buffers_of(connection))) {
+    (void)take_over(partition, connection, 0, &rights);
+    if (!row || !hvti_messages_reserve(&partition->messages, buffers_of(connection) - rights)) {
         return HVTLFS_ERR_FULL;
     }
-    row_of(partition, row)->with = *connection;
-    __atomic_store_n(&row_of(partition, row)->id, connection->connection_id, __ATOMIC_RELAXED);
-    __atomic_store_n(&row_of(partition, row)->state, HVTI_CONNECTION_LIVE, __ATOMIC_RELEASE);
+    occupy(partition, row, connection);
     return HVTLFS_OK;
 }
 

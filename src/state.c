@@ -1126,8 +1126,21 @@ static bool message_is_good(struct load *load, const struct field *field, uint32
     }
     *timers |= first;
     memcpy(&header, field->data + ITEM_SIZE, sizeof(header));
-    return header.message_type && header.payload_size <= HV_MESSAGE_SIZE - sizeof(header) &&
-           load->messages <= load->partition->messages.unreserved;
+    return header.message_type && header.payload_size <= HV_MESSAGE_SIZE - sizeof(header);
+}
+
+static enum hvtlfs_status check_message(struct load *load, const struct field *field,
+                                        uint32_t *timers)
+{
+    uint32_t room = load->partition->messages.unreserved;
+
+    if (!message_is_good(load, field, timers)) {
+        return damaged(&load->reader, "SMSG.ITEM", field->data);
+    }
+    return load->messages <= room
+               ? HVTLFS_OK
+               : incompatible(load, "message_buffers: too few for the messages that wait",
+                              load->messages, room);
 }
 
 static enum hvtlfs_status load_message(struct load *load, struct hvtlfs_vp *vp,
@@ -1139,9 +1152,7 @@ static enum hvtlfs_status load_message(struct load *load, struct hvtlfs_vp *vp,
         return unknown_field(load, field);
     }
     if (load->pass == PASS_CHECK) {
-        return message_is_good(load, field, timers)
-                   ? HVTLFS_OK
-                   : damaged(&load->reader, "SMSG.ITEM", field->data);
+        return check_message(load, field, timers);
     }
     if (load->pass == PASS_SET) {
         if (field->size > ITEM_SIZE) {

@@ -952,6 +952,53 @@ static bool restore_message(struct hvtlfs_vp *vp, uint32_t sint, const struct hv
     return true;
 }
 
+/* ---- Messages of a connection that is registered again after a load ---- */
+
+static bool is_orphan(const struct hvtlfs_vp *vp, uint32_t item, uint32_t origin)
+{
+    const struct hvti_message *buffer;
+
+    if (item < HVTI_FIRST_BUFFER) {
+        return false;
+    }
+    buffer = hvti_message_of(&vp->partition->messages, item);
+    return !buffer->source && buffer->message.header.origination_id == origin;
+}
+
+/* The rights that `waiting` messages hold beside the SINT's own buffer. */
+static uint32_t rights_of(const struct hvtlfs_vp *vp, uint32_t sint, uint32_t waiting)
+{
+    return waiting - (waiting && has_own(vp, sint, 0));
+}
+
+uint32_t hvti_synic_orphans(const struct hvtlfs_vp *vp, uint32_t sint, uint32_t origin,
+                            uint32_t most, uint32_t *rights)
+{
+    uint32_t waiting = vp->synic.queued[sint];
+    uint32_t count = 0;
+    uint32_t item;
+
+    for (item = vp->synic.head[sint]; item && count < most; item = peek_next(vp, item)) {
+        count += is_orphan(vp, item, origin);
+    }
+    *rights += rights_of(vp, sint, waiting) - rights_of(vp, sint, waiting - count);
+    return count;
+}
+
+void hvti_synic_adopt(struct hvtlfs_vp *vp, uint32_t sint, uint32_t origin, uint32_t count,
+                      uint32_t row)
+{
+    uint32_t item;
+
+    vp->synic.queued[sint] = (uint16_t)(vp->synic.queued[sint] - count);
+    for (item = vp->synic.head[sint]; item && count; item = peek_next(vp, item)) {
+        if (is_orphan(vp, item, origin)) {
+            hvti_message_of(&vp->partition->messages, item)->source = row & UINT16_MAX;
+            count--;
+        }
+    }
+}
+
 bool hvti_synic_restore(struct hvtlfs_vp *vp, uint32_t sint, uint32_t timer,
                         const struct hv_message *message)
 {

@@ -146,6 +146,15 @@ void hvti_synic_visit(const struct hvtlfs_vp *vp, hvti_synic_visitor *visit, voi
 bool hvti_synic_restore(struct hvtlfs_vp *vp, uint32_t sint, uint32_t timer,
                         const struct hv_message *message);
 
+/* Messages that wait for a SINT, came from the port `origin`, and have no connection since the load: how
+ * many, up to `most`. `rights` grows by the rights to a buffer that they hold. */
+uint32_t hvti_synic_orphans(const struct hvtlfs_vp *vp, uint32_t sint, uint32_t origin,
+                            uint32_t most, uint32_t *rights);
+
+/* The first `count` of them become a connection's (row + 1), their rights too. */
+void hvti_synic_adopt(struct hvtlfs_vp *vp, uint32_t sint, uint32_t origin, uint32_t count,
+                      uint32_t row);
+
 /* The registers and messages are there: what follows from them. */
 void hvti_synic_restored(struct hvtlfs_vp *vp);
 

@@ -2,6 +2,11 @@
 /* Connections and what a guest posts and signals through them: TLFS 6.0b 11.5-11.7, 11.11. */
 #include "synic_fixture.h"
 
+#include <string.h>
+
+#include <hvtlfs/state.h>
+#include <hvtlfs/time.h>
+
 #include "state.h"
 
 struct record {
@@ -36,17 +41,28 @@ static uint16_t record_signal(void *context, uint32_t vp_index, uint32_t connect
     return record->answer;
 }
 
-static void start(struct fixture *fixture)
+static void prepare(struct fixture *fixture, uint32_t buffers)
 {
-    uint32_t vp_index;
-
     fixture_prepare(fixture);
     fixture->features = SYNIC_FEATURES;
     fixture->config.vp_count = 3;
+    fixture->config.message_buffers = buffers;
+}
+
+static void start_with(struct fixture *fixture, uint32_t buffers)
+{
+    uint32_t vp_index;
+
+    prepare(fixture, buffers);
     fixture_start(fixture);
     for (vp_index = 0; vp_index < 3; vp_index++) {
         synic_enable(hvtlfs_partition_vp(fixture->partition, vp_index));
     }
+}
+
+static void start(struct fixture *fixture)
+{
+    start_with(fixture, 0);
 }
 
 static struct hvtlfs_connection to_sint(uint32_t id, enum hvtlfs_connection_type type,
@@ -408,6 +424,76 @@ static void test_removing_a_connection_frees_what_waits(void **state)
     fixture_stop(&fixture);
 }
 
+/* A pool of the connection's sixteen and not one more, all of them waiting: a state that has them must
+ * leave room for the connection, and they are the connection's again. */
+static void test_connection_registered_after_a_load_has_its_messages(void **state)
+{
+    struct hvtlfs_connection connection = to_sint(1, HVTLFS_CONNECTION_MESSAGE, 0, 3);
+    static uint8_t bytes[65536];
+    struct fixture from, to;
+    size_t size = 0;
+    uint32_t i;
+
+    (void)state;
+    start_with(&from, HVTLFS_MESSAGE_BUFFERS);
+    expect_add(&from, &connection, HVTLFS_OK);
+    for (i = 1; i <= 17; i++) {
+        assert_int_equal(guest_posts(&from, 1, i), HV_STATUS_SUCCESS);
+    }
+    assert_int_equal(hvtlfs_freeze(from.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_save(from.partition, bytes, sizeof(bytes), &size, NULL),
+                     HVTLFS_OK);
+
+    prepare(&to, HVTLFS_MESSAGE_BUFFERS);
+    fixture_start(&to);
+    memcpy(model_host_ram(to.host, 0), model_host_ram(from.host, 0), to.options.ram_size);
+    assert_int_equal(hvtlfs_state_load(to.partition, bytes, size, NULL), HVTLFS_OK);
+    expect_add(&to, &connection, HVTLFS_OK);
+    assert_int_equal(hvtlfs_thaw(to.partition, 0), HVTLFS_OK);
+    assert_int_equal(guest_posts(&to, 1, 18), HV_STATUS_INSUFFICIENT_BUFFERS);
+    expect_slot(&to, 0, 3, 1);
+    assert_true(guest_empties_slot(&to, 0, 3));
+    expect_write(to.vp, HV_X64_MSR_EOM, 0);
+    expect_slot(&to, 0, 3, 2);
+    assert_int_equal(guest_posts(&to, 1, 18), HV_STATUS_SUCCESS);
+    /* TLFS 11.6: they go with it. */
+    assert_int_equal(hvtlfs_connection_remove(to.partition, 1), HVTLFS_OK);
+    (void)guest_empties_slot(&to, 0, 3);
+    expect_write(to.vp, HV_X64_MSR_EOM, 0);
+    hvtlfs_vp_poll(to.vp);
+    expect_slot(&to, 0, 3, 0);
+    expect_add(&to, &connection, HVTLFS_OK);
+    fixture_stop(&from);
+    fixture_stop(&to);
+}
+
+static void test_load_behind_the_connections_lacks_their_buffers(void **state)
+{
+    struct hvtlfs_connection connection = to_sint(1, HVTLFS_CONNECTION_MESSAGE, 0, 3);
+    static uint8_t bytes[65536];
+    struct hvtlfs_error error;
+    struct fixture from, to;
+    size_t size = 0;
+
+    (void)state;
+    start_with(&from, HVTLFS_MESSAGE_BUFFERS);
+    expect_add(&from, &connection, HVTLFS_OK);
+    assert_int_equal(guest_posts(&from, 1, 1), HV_STATUS_SUCCESS);
+    assert_int_equal(guest_posts(&from, 1, 2), HV_STATUS_SUCCESS);
+    assert_int_equal(hvtlfs_freeze(from.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_save(from.partition, bytes, sizeof(bytes), &size, NULL),
+                     HVTLFS_OK);
+    prepare(&to, HVTLFS_MESSAGE_BUFFERS);
+    fixture_start(&to);
+    expect_add(&to, &connection, HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_load(to.partition, bytes, size, &error),
+                     HVTLFS_ERR_STATE_INCOMPATIBLE);
+    assert_non_null(strstr(error.name, "message_buffers"));
+    assert_int_equal(error.value, 1);
+    fixture_stop(&from);
+    fixture_stop(&to);
+}
+
 static void test_connections_survive_a_reset(void **state)
 {
     struct hvtlfs_connection connection = to_sint(1, HVTLFS_CONNECTION_MESSAGE, 0, 3);
@@ -513,6 +599,8 @@ int main(void)
         cmocka_unit_test(test_post_to_a_disabled_vp_is_refused),
         cmocka_unit_test(test_post_to_any_vp_finds_one_that_takes_it),
         cmocka_unit_test(test_removing_a_connection_frees_what_waits),
+        cmocka_unit_test(test_connection_registered_after_a_load_has_its_messages),
+        cmocka_unit_test(test_load_behind_the_connections_lacks_their_buffers),
         cmocka_unit_test(test_connections_survive_a_reset),
         cmocka_unit_test(test_guest_signals_a_handler_within_its_flags),
         cmocka_unit_test(test_signal_sets_base_plus_flag),

@@ -185,6 +185,11 @@ struct hvtlfs_connection {
  * A message connection to a SINT takes #HVTLFS_MESSAGE_BUFFERS buffers of the partition for itself,
  * so that posts through it never compete with others.
  *
+ * After hvtlfs_state_load() connections are registered again before hvtlfs_thaw(): then messages of the
+ * state that wait at the connection's SINT and carry its port_id are its own as before. No VP may be
+ * in a library call meanwhile. Registered before the load, connections may have taken the buffers that
+ * these messages need.
+ *
  * @return #HVTLFS_OK; #HVTLFS_ERR_ARGUMENT; #HVTLFS_ERR_STRUCT_SIZE; #HVTLFS_ERR_EXISTS;
  *         #HVTLFS_ERR_FULL when hvtlfs_config::connection_count are registered or too few buffers are
  *         left; #HVTLFS_ERR_NOT_FOUND when vp_index is no VP; #HVTLFS_ERR_UNAVAILABLE when it leads to
