@@ -141,7 +141,6 @@ static void set_host(struct hvtlfs_config *config, struct vmm *vmm, uint64_t tsc
     config->ops.tsc_emulation = tsc_emulation;
     config->tsc_hz = tsc_hz;
     config->invariant_tsc = true;
-    config->apic_hz = 100000000;
 }
 
 static void make_partition(struct vmm *vmm, const struct hvtlfs_config *config)
@@ -265,6 +264,7 @@ static void start_guest(struct vmm *vmm)
     expect(!hvtlfs_features_parse(&list, names, strlen(names), NULL), "these are features");
     config.features = list.features;
     config.trap = HVTLFS_TRAP_VMCALL;
+    config.apic_hz = 100000000;
     set_host(&config, vmm, SOURCE_HZ);
     make_partition(vmm, &config);
 }

@@ -1449,18 +1449,11 @@ static enum hvtlfs_status want_vps(struct wanted *wanted, const struct field *fi
     return HVTLFS_OK;
 }
 
-static enum hvtlfs_status want_field(struct wanted *wanted, const struct field *field)
+static enum hvtlfs_status want_row(struct wanted *wanted, uint32_t section,
+                                   const struct field *field)
 {
-    const struct row *row = find_row(tag_of("CONF"), field->tag);
+    const struct row *row = find_row(section, field->tag);
 
-    if (field->tag == tag_of("FEAT")) {
-        return features_named(field, &wanted->config.features.word[0])
-                   ? HVTLFS_OK
-                   : wrong(wanted->reader.error, HVTLFS_ERR_UNKNOWN_FEATURE, "CONF.FEAT", 0, 0);
-    }
-    if (field->tag == tag_of("VPS ")) {
-        return want_vps(wanted, field);
-    }
     if (!row || field->size != row->size) {
         return row ? damaged(&wanted->reader, row->name, field->data) : HVTLFS_OK;
     }
@@ -1468,25 +1461,57 @@ static enum hvtlfs_status want_field(struct wanted *wanted, const struct field *
         config_from_row(&wanted->config, row, field);
     } else if (row->offset == offsetof(struct hvtlfs_partition, gpa_limit)) {
         wanted->config.gpa_bits = bits_of(get(field->data, row->width));
+    } else if (row->offset == offsetof(struct hvtlfs_partition, clock.apic_hz)) {
+        wanted->config.apic_hz = get(field->data, row->width);
     }
     return HVTLFS_OK;
 }
 
+static enum hvtlfs_status want_field(struct wanted *wanted, uint32_t section,
+                                     const struct field *field)
+{
+    if (section == tag_of("CONF") && field->tag == tag_of("FEAT")) {
+        return features_named(field, &wanted->config.features.word[0])
+                   ? HVTLFS_OK
+                   : wrong(wanted->reader.error, HVTLFS_ERR_UNKNOWN_FEATURE, "CONF.FEAT", 0, 0);
+    }
+    if (section == tag_of("CONF") && field->tag == tag_of("VPS ")) {
+        return want_vps(wanted, field);
+    }
+    return want_row(wanted, section, field);
+}
+
+static enum hvtlfs_status want_section(struct wanted *wanted, struct section *section)
+{
+    uint32_t tag = section->tag;
+    struct field field;
+    enum hvtlfs_status status;
+
+    do {
+        status = next_field(&wanted->reader, section, &field);
+        if (!status && field.data) {
+            status = want_field(wanted, tag, &field);
+        }
+    } while (!status && field.data);
+    return status;
+}
+
+/* CONF comes first; of the others, CLCK has a rate that the guest was told. */
 static enum hvtlfs_status want_config(struct wanted *wanted)
 {
     struct section section;
-    struct field field;
     enum hvtlfs_status status = next_section(&wanted->reader, &section);
 
     if (!status && (!section.body || section.tag != tag_of("CONF"))) {
-        status = damaged(&wanted->reader, "order of sections", NULL);
+        return damaged(&wanted->reader, "order of sections", NULL);
     }
-    while (!status) {
-        status = next_field(&wanted->reader, &section, &field);
-        if (status || !field.data) {
-            break;
+    while (!status && section.body) {
+        if (section.tag == tag_of("CONF") || section.tag == tag_of("CLCK")) {
+            status = want_section(wanted, &section);
         }
-        status = want_field(wanted, &field);
+        if (!status) {
+            status = next_section(&wanted->reader, &section);
+        }
     }
     return status;
 }

@@ -315,13 +315,13 @@ static void test_the_configuration_comes_from_the_state(void **state)
     assert_int_equal(config.spin_count, 0xFFF);
     assert_int_equal(config.trap, HVTLFS_TRAP_VMCALL);
     assert_int_equal(config.gpa_bits, 40);
+    assert_int_equal(config.apic_hz, 200000000); /* the guest may have read APIC_FREQUENCY */
     assert_string_equal(config.vendor, "Microsoft Hv");
 
     fixture_prepare(&to);
     to.host = model_host_create(&to.options);
     model_host_configure(to.host, &config);
     config.invariant_tsc = true;
-    config.apic_hz = 200000000;
     assert_int_equal(model_host_partition(to.host, &config, &partition, NULL), HVTLFS_OK);
     assert_int_equal(hvtlfs_state_load(partition, saved.bytes, saved.size, NULL), HVTLFS_OK);
     free(saved.bytes);
@@ -518,6 +518,7 @@ static void test_a_partition_with_other_features_is_refused_by_name(void **state
     struct saved saved = a_state();
     struct fixture to;
     struct hvtlfs_error error;
+    char text[256];
 
     (void)state;
     fixture_prepare(&to);
@@ -528,6 +529,8 @@ static void test_a_partition_with_other_features_is_refused_by_name(void **state
     assert_int_equal(hvtlfs_state_load(to.partition, saved.bytes, saved.size, &error),
                      HVTLFS_ERR_STATE_INCOMPATIBLE);
     assert_int_equal(error.feature, HVTLFS_FEATURE_FREQUENCIES);
+    assert_true(hvtlfs_error_text(&error, text, sizeof text) < sizeof text);
+    assert_non_null(strstr(text, "frequencies"));
     free(saved.bytes);
     fixture_stop(&to);
 }

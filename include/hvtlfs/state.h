@@ -85,8 +85,8 @@ HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_status hvtlfs_state_load(struct hvtlfs_pa
                                                                 struct hvtlfs_error *error);
 
 /**
- * The configuration a state needs: features, leaves, hypercall page, policy, VPs. Callbacks, context,
- * tsc_hz and invariant_tsc are the host's own and left alone.
+ * The configuration a state needs: features, leaves, hypercall page, policy, VPs, apic_hz. Callbacks,
+ * context, tsc_hz, invariant_tsc and room for connections are the host's own and left alone.
  *
  * @param state       the bytes
  * @param size        how many
