@@ -8,6 +8,8 @@ With --tries a failing run is reported and repeated, up to N runs in all: on a h
 processors others share, an interrupt may come later than any test is willing to wait. What the
 library does wrong it does in every run.
 
+With --migrate-every among the options the guest must have been moved to another process.
+
 The output must be TAP: numbered from 1, the plan "1..N" once and matching, no "not ok", no
 "Bail out!", at least one test that was not skipped. Ends with "N passed, N failed". Exit status 0,
 1 when something is wrong, 77 when the host says that this machine cannot run it.
@@ -19,6 +21,7 @@ import sys
 TIMEOUT_S = 120
 SKIPPED = 77
 TEST = re.compile(r"^(not ok|ok) (\d+) - (\S+)(?: # SKIP (.+))?$")
+MOVES = re.compile(r"^# +moves to another process +([1-9]\d*)$", re.MULTILINE)
 PLAN = re.compile(r"^1\.\.(\d+)$")
 
 
@@ -67,8 +70,10 @@ def parse(text):
 
 def judge(host, guest, options):
     """Run the guest once, print what it says; return the exit status."""
+    moves = any(option.startswith("--migrate-every") for option in options)
+    report = [] if moves else ["--quiet"]
     try:
-        run = subprocess.run([host, "--quiet", *options, guest], capture_output=True, text=True,
+        run = subprocess.run([host, *report, *options, guest], capture_output=True, text=True,
                              timeout=TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"{host}: {error}\n0 passed, 1 failed")
@@ -79,6 +84,8 @@ def judge(host, guest, options):
     passed, skipped, problems = parse(run.stdout)
     if run.returncode != 0:
         problems.append(f"exit status {run.returncode}: {run.stderr.strip()}")
+    if moves and not MOVES.search(run.stdout):
+        problems.append("the guest was never moved")
     for problem in problems:
         print(problem)
     if skipped:

@@ -127,11 +127,17 @@ static uint64_t guest_tsc(void *context, uint32_t vp_index)
     return machine->tsc;
 }
 
+/* In units of 100 ns. */
+static uint64_t ticks_to_time(const struct machine *machine, uint64_t ticks)
+{
+    return ticks / machine->tsc_hz * 10000000 + ticks % machine->tsc_hz * 10000000 / machine->tsc_hz;
+}
+
 static uint64_t host_time(void *context)
 {
     const struct machine *machine = context;
 
-    return machine->tsc / (MACHINE_TSC_HZ / 10000000);
+    return ticks_to_time(machine, machine->tsc);
 }
 
 /* Every RDTSC exits anyway, and gets what the library says. */
@@ -152,7 +158,7 @@ static uint64_t vp_runtime(void *context, uint32_t vp_index)
 {
     const struct machine *machine = context;
 
-    return machine->vps[vp_index].runtime / (MACHINE_TSC_HZ / 10000000);
+    return ticks_to_time(machine, machine->vps[vp_index].runtime);
 }
 
 static void system_reset(void *context, uint32_t vp_index)

@@ -25,30 +25,6 @@ enum {
     VECTOR_PF = 14,
 };
 
-/* What is carried over, in the order in which it can be written: CR4.PAE before CR0.PG. */
-static const int carried[] = {
-    UC_X86_REG_RAX, UC_X86_REG_RBX, UC_X86_REG_RCX, UC_X86_REG_RDX,    UC_X86_REG_RSI,
-    UC_X86_REG_RDI, UC_X86_REG_RBP, UC_X86_REG_RSP, UC_X86_REG_R8,     UC_X86_REG_R9,
-    UC_X86_REG_R10, UC_X86_REG_R11, UC_X86_REG_R12, UC_X86_REG_R13,    UC_X86_REG_R14,
-    UC_X86_REG_R15, UC_X86_REG_RIP, UC_X86_REG_CR2, UC_X86_REG_RFLAGS, UC_X86_REG_CR4,
-    UC_X86_REG_CR3, UC_X86_REG_CR0, UC_X86_REG_CS,  UC_X86_REG_DS,     UC_X86_REG_ES,
-    UC_X86_REG_SS,
-};
-static const int carried_tables[] = {UC_X86_REG_GDTR, UC_X86_REG_IDTR, UC_X86_REG_LDTR,
-                                     UC_X86_REG_TR};
-enum {
-    CARRIED = sizeof carried / sizeof carried[0],
-    TABLES = sizeof carried_tables / sizeof carried_tables[0],
-    XMMS = 16,
-};
-
-/* Everything carried over. */
-struct carriage {
-    uint64_t registers[CARRIED];
-    uc_x86_mmr tables[TABLES];
-    uint64_t xmm[XMMS][2];
-};
-
 /* A gate of the interrupt descriptor table in long mode. */
 struct gate {
     uint16_t offset_low;
@@ -77,41 +53,15 @@ void event_turn_begins(struct machine_vp *vp)
     }
 }
 
-static void carry(const struct machine_vp *vp, struct carriage *carriage)
-{
-    for (int i = 0; i < CARRIED; i++) {
-        carriage->registers[i] = register_get(vp, carried[i]);
-    }
-    for (int i = 0; i < TABLES; i++) {
-        (void)uc_reg_read(vp->uc, carried_tables[i], &carriage->tables[i]);
-    }
-    for (int i = 0; i < XMMS; i++) {
-        (void)uc_reg_read(vp->uc, UC_X86_REG_XMM0 + i, carriage->xmm[i]);
-    }
-}
-
-static void put_down(struct machine_vp *vp, const struct carriage *carriage)
-{
-    for (int i = 0; i < CARRIED; i++) {
-        register_set(vp, carried[i], carriage->registers[i]);
-    }
-    for (int i = 0; i < TABLES; i++) {
-        (void)uc_reg_write(vp->uc, carried_tables[i], &carriage->tables[i]);
-    }
-    for (int i = 0; i < XMMS; i++) {
-        (void)uc_reg_write(vp->uc, UC_X86_REG_XMM0 + i, carriage->xmm[i]);
-    }
-}
-
 static bool return_to_ring0(struct machine_vp *vp)
 {
-    struct carriage carriage = {0};
+    struct registers registers = {0};
 
-    carry(vp, &carriage);
+    registers_get(vp, &registers);
     if (!vp->ring0_saved || uc_context_restore(vp->uc, vp->ring0) != UC_ERR_OK) {
         return false;
     }
-    put_down(vp, &carriage);
+    registers_put(vp, &registers);
     return true;
 }
 

@@ -138,7 +138,7 @@ static void xmm_get(const struct machine_vp *vp, struct hvtlfs_hypercall_regs *r
     }
 }
 
-static void registers_get(const struct machine_vp *vp, struct hvtlfs_hypercall_regs *regs)
+static void call_registers_get(const struct machine_vp *vp, struct hvtlfs_hypercall_regs *regs)
 {
     *regs = (struct hvtlfs_hypercall_regs){
         .rax = register_get(vp, UC_X86_REG_RAX),
@@ -154,7 +154,7 @@ static void registers_get(const struct machine_vp *vp, struct hvtlfs_hypercall_r
     xmm_get(vp, regs);
 }
 
-static void registers_put(struct machine_vp *vp, const struct hvtlfs_hypercall_regs *regs)
+static void call_registers_put(struct machine_vp *vp, const struct hvtlfs_hypercall_regs *regs)
 {
     if (regs->changed & HVTLFS_CHANGED_RAX) {
         register_set(vp, UC_X86_REG_RAX, regs->rax);
@@ -177,7 +177,7 @@ static void hypercall(struct machine_vp *vp)
 {
     struct hvtlfs_hypercall_regs regs;
 
-    registers_get(vp, &regs);
+    call_registers_get(vp, &regs);
     tally_count(&vp->tally.hypercalls, (uint32_t)regs.rcx & 0xFFFF);
     switch (hvtlfs_hypercall(vp->vp, &regs)) {
     case HVTLFS_HYPERCALL_UD:
@@ -185,15 +185,15 @@ static void hypercall(struct machine_vp *vp)
         break;
     case HVTLFS_HYPERCALL_INTERCEPT: /* this host has no other memory to offer */
         hvtlfs_hypercall_fail(&regs, HV_STATUS_INVALID_PARAMETER);
-        registers_put(vp, &regs);
+        call_registers_put(vp, &regs);
         register_skip(vp);
         break;
     case HVTLFS_HYPERCALL_DONE:
-        registers_put(vp, &regs);
+        call_registers_put(vp, &regs);
         register_skip(vp);
         break;
     case HVTLFS_HYPERCALL_CONTINUE:
-        registers_put(vp, &regs);
+        call_registers_put(vp, &regs);
         break;
     }
 }

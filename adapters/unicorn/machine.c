@@ -21,7 +21,7 @@ enum {
 #define ENTRY_RFLAGS UINT64_C(2)
 
 /* A sentence about what the library did not like; it lives as long as the program. */
-static const char *sentence(const struct hvtlfs_error *error)
+const char *machine_sentence(const struct hvtlfs_error *error)
 {
     static char text[256];
 
@@ -29,49 +29,53 @@ static const char *sentence(const struct hvtlfs_error *error)
     return text;
 }
 
-static struct hvtlfs_config configuration(struct machine *machine)
+static void set_host(struct hvtlfs_config *config, struct machine *machine)
+{
+    config->ops = machine_callbacks();
+    if (machine->options->copy_overlays) {
+        config->ops.overlay_set = NULL;
+        config->ops.overlay_clear = NULL;
+    }
+    config->context = machine;
+    config->tsc_hz = machine->tsc_hz;
+    config->invariant_tsc = !machine->options->tsc_varies;
+}
+
+static struct hvtlfs_config configuration(const struct machine *machine)
 {
     struct hvtlfs_config config;
 
     hvtlfs_config_init(&config);
-    config.ops = machine_callbacks();
-    if (machine->options->copy_overlays) {
-        config.ops.overlay_set = NULL;
-        config.ops.overlay_clear = NULL;
-    }
-    config.context = machine;
     config.vp_count = machine->vp_count;
     config.features = machine->options->list.features;
-    connections_configure(&config);
     config.spin_count = machine->options->list.spin_count;
     config.gpa_bits = MACHINE_GPA_BITS;
     config.trap = machine->options->trap;
-    config.tsc_hz = MACHINE_TSC_HZ;
     config.apic_hz = MACHINE_APIC_HZ;
-    config.invariant_tsc = !machine->options->tsc_varies;
     return config;
 }
 
-static const char *partition_init(struct machine *machine)
+const char *machine_partition(struct machine *machine, struct hvtlfs_config *config)
 {
-    struct hvtlfs_config config = configuration(machine);
     struct hvtlfs_error error;
     size_t size;
     void *memory;
 
-    if (hvtlfs_partition_size(&config, &size, &error) != HVTLFS_OK) {
-        return sentence(&error);
+    set_host(config, machine);
+    connections_configure(config);
+    if (hvtlfs_partition_size(config, &size, &error) != HVTLFS_OK) {
+        return machine_sentence(&error);
     }
     size = (size + HVTLFS_PAGE_SIZE - 1) / HVTLFS_PAGE_SIZE * HVTLFS_PAGE_SIZE;
     memory = aligned_alloc(HVTLFS_PARTITION_ALIGNMENT, size);
     if (memory == NULL) {
         return "out of memory";
     }
-    if (hvtlfs_partition_init(memory, size, &config, &machine->partition, &error) != HVTLFS_OK) {
+    if (hvtlfs_partition_init(memory, size, config, &machine->partition, &error) != HVTLFS_OK) {
         free(memory);
-        return sentence(&error);
+        return machine_sentence(&error);
     }
-    return connections_add(machine->partition, machine->vp_count);
+    return NULL;
 }
 
 static void boot_info_put(struct machine *machine)
@@ -89,7 +93,7 @@ static void boot_info_put(struct machine *machine)
     memcpy(machine->ram + BOOT_INFO_GPA, &info, sizeof info);
 }
 
-static const char *vp_init(struct machine *machine, uint32_t number, uint64_t entry)
+static const char *vp_open(struct machine *machine, uint32_t number)
 {
     struct machine_vp *vp = &machine->vps[number];
     uc_err error;
@@ -113,37 +117,62 @@ static const char *vp_init(struct machine *machine, uint32_t number, uint64_t en
     if (error != UC_ERR_OK) {
         return uc_strerror(error);
     }
-    if (!memory_map_all(vp)) {
-        return "Unicorn cannot map the guest's memory";
-    }
-    register_set(vp, UC_X86_REG_RIP, entry);
-    register_set(vp, UC_X86_REG_RDI, BOOT_INFO_GPA);
-    register_set(vp, UC_X86_REG_RSI, number);
-    register_set(vp, UC_X86_REG_RFLAGS, ENTRY_RFLAGS);
-    return NULL;
+    return memory_map_all(vp) ? NULL : "Unicorn cannot map the guest's memory";
 }
 
-const char *machine_init(struct machine *machine, const struct host_options *options)
+const char *machine_vps(struct machine *machine)
 {
-    const char *wrong;
-    uint64_t entry;
+    const char *wrong = NULL;
 
-    *machine = (struct machine){.options = options, .vp_count = options->vps};
+    for (uint32_t n = 0; wrong == NULL && n < machine->vp_count; n++) {
+        wrong = vp_open(machine, n);
+    }
+    return wrong;
+}
+
+const char *machine_memory(struct machine *machine, const struct host_options *options)
+{
+    *machine = (struct machine){
+        .options = options,
+        .vp_count = options->vps,
+        .tsc_hz = MACHINE_TSC_HZ,
+        .next_move = options->migrate_every != 0 ? options->migrate_every : UINT64_MAX,
+    };
     machine->console.echo = !options->json;
     machine->ram = aligned_alloc(HVTLFS_PAGE_SIZE, MACHINE_RAM_BYTES);
     if (machine->ram == NULL) {
         return "out of memory";
     }
     memset(machine->ram, 0, MACHINE_RAM_BYTES);
-    wrong = image_load(options->guest, machine->ram, MACHINE_RAM_BYTES, &entry);
-    if (wrong == NULL) {
-        wrong = partition_init(machine);
+    return NULL;
+}
+
+static void enter(struct machine_vp *vp, uint64_t entry)
+{
+    register_set(vp, UC_X86_REG_RIP, entry);
+    register_set(vp, UC_X86_REG_RDI, BOOT_INFO_GPA);
+    register_set(vp, UC_X86_REG_RSI, vp->number);
+    register_set(vp, UC_X86_REG_RFLAGS, ENTRY_RFLAGS);
+}
+
+const char *machine_init(struct machine *machine, const struct host_options *options)
+{
+    const char *wrong = machine_memory(machine, options);
+    struct hvtlfs_config config = configuration(machine);
+    uint64_t entry;
+
+    if (wrong != NULL || (wrong = image_load(options->guest, machine->ram, MACHINE_RAM_BYTES,
+                                             &entry)) != NULL ||
+        (wrong = machine_partition(machine, &config)) != NULL ||
+        (wrong = connections_add(machine->partition, machine->vp_count)) != NULL ||
+        (wrong = machine_vps(machine)) != NULL) {
+        return wrong;
     }
     boot_info_put(machine);
-    for (uint32_t n = 0; wrong == NULL && n < machine->vp_count; n++) {
-        wrong = vp_init(machine, n, entry);
+    for (uint32_t n = 0; n < machine->vp_count; n++) {
+        enter(&machine->vps[n], entry);
     }
-    return wrong;
+    return NULL;
 }
 
 void machine_free(struct machine *machine)
@@ -227,7 +256,7 @@ static void step(struct machine_vp *vp)
 
 static bool over(const struct machine *machine)
 {
-    return machine->finished || machine->trouble != NULL;
+    return machine->finished || machine->left || machine->trouble != NULL;
 }
 
 /* One VP's turn; returns whether it ran. */
@@ -280,6 +309,9 @@ void machine_run(struct machine *machine)
 
     while (!over(machine)) {
         round_of_turns(machine);
+        if (machine->tsc >= machine->next_move && !over(machine)) {
+            machine_migrate(machine);
+        }
         if (time(NULL) > end) {
             machine->trouble = "the time is up";
         }

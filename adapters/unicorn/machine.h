@@ -28,11 +28,14 @@ enum {
     MACHINE_OVERLAYS = 128,
     MACHINE_ALIASES = 32,
     MACHINE_GPA_BITS = 40,
+    REGISTER_VALUES = 26,
+    REGISTER_TABLES = 4,
+    REGISTER_XMMS = 16,
 };
 
 #define MACHINE_RAM_BYTES (UINT64_C(16) << 20)
 #define MACHINE_HOLE_GPA UINT64_C(0xD0000000)
-#define MACHINE_TSC_HZ UINT64_C(1000000000)
+#define MACHINE_TSC_HZ UINT64_C(1000000000) /* of the first process */
 #define MACHINE_APIC_HZ UINT64_C(100000000)
 
 /* Why Unicorn stopped. */
@@ -50,6 +53,15 @@ enum exit_kind {
 };
 
 struct machine;
+
+/* What Unicorn keeps of a VP besides MSRs, to carry it from one state of Unicorn to another. */
+struct registers {
+    uint64_t values[REGISTER_VALUES];
+    uc_x86_mmr tables[REGISTER_TABLES];
+    uint64_t xmm[REGISTER_XMMS][2];
+};
+
+struct migration;
 
 struct machine_vp {
     struct machine *machine;
@@ -95,6 +107,12 @@ struct machine {
     struct machine_overlay overlays[MACHINE_OVERLAYS];
     uint32_t overlay_count;
     uint64_t tsc; /* of all VPs */
+    uint64_t tsc_hz;
+    uint64_t next_move;        /* TSC at which migrate.c has work, or UINT64_MAX */
+    uint32_t moves;            /* between processes, so far */
+    struct migration *leaving; /* on its way to another process, see migrate.c */
+    bool left;                 /* it runs elsewhere now */
+    bool stuck;                /* it could not be moved */
     struct machine_vp vps[MACHINE_MAX_VPS];
     uint32_t vp_count;
     bool finished;
@@ -141,9 +159,24 @@ bool memory_map_missing(struct machine_vp *vp, uint64_t address);
 bool memory_overlay_set(struct machine *machine, const struct hvtlfs_overlay *overlay);
 void memory_overlay_clear(struct machine *machine, const struct hvtlfs_overlay *overlay);
 
+/* machine.c, for migrate.c: the parts of machine_init(), in their order. The host's own part of the
+ * configuration is filled in. */
+const char *machine_memory(struct machine *machine, const struct host_options *options);
+const char *machine_partition(struct machine *machine, struct hvtlfs_config *config);
+const char *machine_vps(struct machine *machine);
+const char *machine_sentence(const struct hvtlfs_error *error);
+
+/* migrate.c. Take the guest that arrives at options->incoming. When it is time, go a step towards having
+ * this one in another process; once it is there, machine->left is set. Then wait for that process. */
+const char *machine_receive(struct machine *machine, const struct host_options *options);
+void machine_migrate(struct machine *machine);
+enum host_exit machine_elsewhere(struct machine *machine);
+
 /* registers.c: Unicorn's registers by value. */
 uint64_t register_get(const struct machine_vp *vp, int which);
 void register_set(struct machine_vp *vp, int which, uint64_t value);
+void registers_get(const struct machine_vp *vp, struct registers *registers);
+void registers_put(struct machine_vp *vp, const struct registers *registers);
 void register_skip(struct machine_vp *vp); /* RIP past the instruction of the exit */
 
 #endif

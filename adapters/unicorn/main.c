@@ -19,6 +19,7 @@ static const struct host_program program = {
     .traps = traps,
     .trap_help = "vmcall (default), vmmcall, none",
     .max_vps = MACHINE_MAX_VPS,
+    .migrates = true,
 };
 
 static enum host_exit run(struct machine *machine)
@@ -33,13 +34,20 @@ static enum host_exit run(struct machine *machine)
     };
 
     machine_run(machine);
+    if (machine->left) {
+        return machine_elsewhere(machine);
+    }
     for (uint32_t n = 0; n < machine->vp_count; n++) {
         tally_add(&total, &machine->vps[n].tally);
     }
     result.finished = machine->finished;
     result.status = machine->status;
     result.trouble = machine->trouble;
-    return report(&result);
+    result.moves = machine->moves;
+    if (report(&result) != HOST_EXIT_PASSED) {
+        return HOST_EXIT_FAILED;
+    }
+    return machine->stuck ? HOST_EXIT_FAILED : HOST_EXIT_PASSED;
 }
 
 int main(int argc, char **argv)
@@ -53,7 +61,8 @@ int main(int argc, char **argv)
     if (parsed >= 0) {
         return parsed;
     }
-    wrong = machine_init(&machine, &options);
+    wrong = options.incoming < 0 ? machine_init(&machine, &options)
+                                 : machine_receive(&machine, &options);
     if (wrong != NULL) {
         fprintf(stderr, "%s: %s: %s\n", program.name, options.guest, wrong);
     } else {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,14 @@ enum {
     OPTION_COPY_OVERLAYS,
     OPTION_TSC_VARIES,
     OPTION_JSON,
-    OPTION_QUIET
+    OPTION_QUIET,
+    OPTION_MIGRATE_EVERY,
+    OPTION_MIGRATE_HZ,
+    OPTION_INCOMING
 };
+
+#define HZ_MIN UINT64_C(10000000)
+#define HZ_MAX UINT64_C(100000000000)
 
 static const struct option options_table[] = {
     {"help", no_argument, NULL, OPTION_HELP},
@@ -29,6 +36,9 @@ static const struct option options_table[] = {
     {"tsc-varies", no_argument, NULL, OPTION_TSC_VARIES},
     {"json", no_argument, NULL, OPTION_JSON},
     {"quiet", no_argument, NULL, OPTION_QUIET},
+    {"migrate-every", required_argument, NULL, OPTION_MIGRATE_EVERY},
+    {"migrate-hz", required_argument, NULL, OPTION_MIGRATE_HZ},
+    {"incoming", required_argument, NULL, OPTION_INCOMING},
     {NULL, 0, NULL, 0},
 };
 
@@ -43,11 +53,16 @@ static void help(const struct host_program *program)
            "  --copy-overlays  do not map overlay pages, let the library exchange bytes instead\n"
            "  --tsc-varies     the TSC is not invariant: no TSC page\n"
            "  --json           print one JSON object: the guest's output, exits, verdict\n"
-           "  --quiet          print the guest's own output only\n"
-           "  --help           print this\n\n"
-           "Exit status: 0 the guest is content, 1 it is not or did not finish, 2 bad usage or\n"
-           "set-up, 77 this machine cannot host it.\n",
+           "  --quiet          print the guest's own output only\n",
            program->name, program->summary, program->trap_help, program->max_vps);
+    if (program->migrates) {
+        printf("  --migrate-every N  each time the TSC has gone on by N, move the running guest to a\n"
+               "                   new process (docs/MIGRATION.md)\n"
+               "  --migrate-hz N   the TSC of every other process has N Hz\n");
+    }
+    printf("  --help           print this\n\n"
+           "Exit status: 0 the guest is content, 1 it is not or did not finish, 2 bad usage or\n"
+           "set-up, 77 this machine cannot host it.\n");
 }
 
 static int wrong(const struct host_program *program, const char *what, const char *value)
@@ -56,17 +71,24 @@ static int wrong(const struct host_program *program, const char *what, const cha
     return HOST_EXIT_USAGE;
 }
 
-static bool number(const char *text, uint32_t min, uint32_t max, uint32_t *value)
+static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *value)
 {
     char *end;
-    unsigned long parsed;
 
     errno = 0;
-    parsed = strtoul(text, &end, 0);
-    if (errno != 0 || end == text || *end != '\0' || *text == '-' || parsed < min || parsed > max) {
+    *value = strtoull(text, &end, 0);
+    return errno == 0 && end != text && *end == '\0' && *text != '-' && *value >= min &&
+           *value <= max;
+}
+
+static bool number32(const char *text, uint32_t min, uint32_t max, uint32_t *value)
+{
+    uint64_t wide;
+
+    if (!number(text, min, max, &wide)) {
         return false;
     }
-    *value = (uint32_t)parsed;
+    *value = (uint32_t)wide;
     return true;
 }
 
@@ -100,6 +122,31 @@ static int features(struct host_options *options, const struct host_program *pro
     return -1;
 }
 
+static int migration(struct host_options *options, const struct host_program *program, int which)
+{
+    uint64_t fd;
+
+    if (!program->migrates) {
+        return wrong(program, "this host does not migrate", optarg);
+    }
+    switch (which) {
+    case OPTION_MIGRATE_EVERY:
+        return number(optarg, 1, UINT64_MAX, &options->migrate_every)
+                   ? -1
+                   : wrong(program, "not a number of TSC ticks", optarg);
+    case OPTION_MIGRATE_HZ:
+        return number(optarg, HZ_MIN, HZ_MAX, &options->migrate_hz)
+                   ? -1
+                   : wrong(program, "not a TSC rate between 10 MHz and 100 GHz", optarg);
+    default:
+        if (!number(optarg, 0, INT_MAX, &fd)) {
+            return wrong(program, "not a file descriptor", optarg);
+        }
+        options->incoming = (int)fd;
+        return -1;
+    }
+}
+
 static int option(struct host_options *options, const struct host_program *program, int which)
 {
     switch (which) {
@@ -111,11 +158,11 @@ static int option(struct host_options *options, const struct host_program *progr
     case OPTION_TRAP:
         return trap(options, program->traps, optarg) ? -1 : wrong(program, "unknown trap", optarg);
     case OPTION_VPS:
-        return number(optarg, 1, program->max_vps, &options->vps)
+        return number32(optarg, 1, program->max_vps, &options->vps)
                    ? -1
                    : wrong(program, "not a number of VPs", optarg);
     case OPTION_TIMEOUT:
-        return number(optarg, 1, 86400, &options->timeout_s)
+        return number32(optarg, 1, 86400, &options->timeout_s)
                    ? -1
                    : wrong(program, "not a number of seconds", optarg);
     case OPTION_COPY_OVERLAYS:
@@ -130,6 +177,10 @@ static int option(struct host_options *options, const struct host_program *progr
     case OPTION_QUIET:
         options->quiet = true;
         return -1;
+    case OPTION_MIGRATE_EVERY:
+    case OPTION_MIGRATE_HZ:
+    case OPTION_INCOMING:
+        return migration(options, program, which);
     default:
         return HOST_EXIT_USAGE; /* getopt_long has said what is wrong */
     }
@@ -140,7 +191,7 @@ int host_options_parse(struct host_options *options, const struct host_program *
 {
     int which;
 
-    *options = (struct host_options){.vps = 1, .timeout_s = 60};
+    *options = (struct host_options){.vps = 1, .timeout_s = 60, .incoming = -1};
     hvtlfs_feature_list_minimal(&options->list);
     (void)trap(options, program->traps, program->traps->name);
     while ((which = getopt_long(argc, argv, "", options_table, NULL)) != -1) {
@@ -154,5 +205,7 @@ int host_options_parse(struct host_options *options, const struct host_program *
         return wrong(program, "one guest is needed", optind < argc ? argv[argc - 1] : "none given");
     }
     options->guest = argv[optind];
+    options->argv = argv;
+    options->argc = argc;
     return -1;
 }

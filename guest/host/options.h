@@ -30,6 +30,7 @@ struct host_program {
     const struct host_trap *traps; /* the first is the default; ends with a NULL name */
     const char *trap_help;         /* their names as --help shows them */
     uint32_t max_vps;
+    bool migrates; /* it can move the guest to another process */
 };
 
 struct host_options {
@@ -43,6 +44,13 @@ struct host_options {
     bool tsc_varies;    /* the TSC is not invariant, so there is no TSC page */
     bool json;          /* one JSON object instead of text */
     bool quiet;         /* nothing but the guest's own output */
+
+    /* Of programs that migrate. */
+    uint64_t migrate_every; /* TSC ticks between two moves, 0: none */
+    uint64_t migrate_hz;    /* rate of the TSC on every other host, 0: the same */
+    int incoming;           /* the socket on which a guest arrives, or -1 */
+    char **argv;            /* the command line, guest last */
+    int argc;
 };
 
 /* Read the command line. Returns -1 to go on, else the exit status; what was wrong, or the help, has

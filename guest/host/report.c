@@ -286,6 +286,9 @@ static void text(const struct run_result *result, const struct tap *tap)
     text_line("stores refused", result->tally->refused_stores);
     text_line("interrupts ended without an exit", result->tally->lazy_eois);
     text_line("crashes reported", result->tally->crashes);
+    if (result->program->migrates) {
+        text_line("moves to another process", result->moves);
+    }
     printf("# %u passed, %u failed, %u skipped\n", tap->passed, tap->failed, tap->skipped);
 }
 
@@ -336,6 +339,9 @@ static void json(const struct run_result *result, const struct tap *tap, bool pa
            result->tally->refused_stores, result->tally->lazy_eois, result->tally->crashes);
     if (result->cpuid_counted) {
         printf(", \"cpuid\": %" PRIu64, result->tally->cpuids);
+    }
+    if (result->program->migrates) {
+        printf(", \"moves\": %" PRIu32, result->moves);
     }
     sections_of(result->tally, sections);
     for (size_t i = 0; i < SECTIONS; i++) {

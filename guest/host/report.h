@@ -63,6 +63,7 @@ struct run_result {
     bool finished;       /* the guest wrote to the exit port */
     uint32_t status;     /* what it wrote */
     const char *trouble; /* why it did not finish, or NULL */
+    uint32_t moves;      /* from process to process */
 };
 
 /* Print the report that the options ask for; returns the exit status of the program. */
