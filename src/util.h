@@ -13,6 +13,9 @@
 
 #define PAGE_MASK UINT64_C(0xFFF)
 
+/* A function for what happens seldom: kept out of line, so that the usual way needs no registers saved. */
+#define UNUSUAL __attribute__((noinline, cold))
+
 /* The four functions a freestanding compiler may call anyway; everything else is our own. */
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memset(void *to, int byte, size_t size);

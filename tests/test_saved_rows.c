@@ -104,7 +104,7 @@ static const struct span others_of_partition[] = {
 static const struct span others_of_vp[] = {
     WITHOUT(partition, "where it is") WITHOUT(index, "CONF.VPS") WITHOUT(slot, "CONF.VPS")
         WITHOUT(apic_id, "CONF.VPS") WITHOUT(counters, "counters are not saved")
-            WITHOUT(clock.msr_reads, "a counter") WITHOUT(clock.msr_reads_valid, "a counter")
+            WITHOUT(clock.msr_reads_valid, "a counter")
                 WITHOUT(deadlines, "asked for again after the thaw") WITHOUT(
                     vapic.slot, "from the features") WITHOUT(vapic.eoi_bit, "from the features")
                     WITHOUT(synic.auto_eoi, "from the SINTs") WITHOUT(synic.inbox, "SMSG")
