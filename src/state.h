@@ -49,7 +49,7 @@ struct hvti_identity {
 };
 
 struct hvtlfs_vp {
-    struct hvtlfs_partition *partition;
+    _Alignas(CACHE_LINE) struct hvtlfs_partition *partition;
     uint32_t index;   /* HV_X64_MSR_VP_INDEX */
     uint32_t slot;    /* position in the partition's array */
     uint32_t apic_id;
@@ -102,9 +102,9 @@ struct hvtlfs_partition {
     struct hvti_tsc_page tsc_page;
     struct hvti_reenlighten reenlighten;
     struct hvti_crash crash;
-    struct hvti_spinwait spinwait;
 
     /* Shared by all VPs' threads, atomic */
+    _Alignas(CACHE_LINE) struct hvti_spinwait spinwait;
     struct hvti_tlb tlb;
 };
 

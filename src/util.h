@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What one processor writes and others read for other reasons stays on lines of its own. */
+#define CACHE_LINE 64
+
 #define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
 #define BIT32(n) (UINT32_C(1) << (n))
 #define BIT64(n) (UINT64_C(1) << (n))
