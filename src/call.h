@@ -59,8 +59,21 @@ static inline bool hvti_vtl_is_0(uint8_t input_vtl)
     return (input_vtl & ~0x10u) == 0;
 }
 
-/* The present VPs of an HV_VP_SET at `set` with `banks` bank contents; false if it is malformed. */
-bool hvti_call_vp_set(const struct hvti_call *call, const uint64_t *set, uint32_t banks,
-                      struct hvtlfs_vp_set *targets);
+/* Whom a call is for, and how many they are. */
+struct hvti_targets {
+    const struct hvtlfs_vp_set *set;
+    uint32_t count;
+};
+
+/* All VPs. */
+struct hvti_targets hvti_call_all(const struct hvti_call *call);
+
+/* The present VPs of a ProcessorMask. The set is made in `room` if one has to be made. */
+struct hvti_targets hvti_call_vp_mask(const struct hvti_call *call, uint64_t mask,
+                                      struct hvtlfs_vp_set *room);
+
+/* The present VPs of an HV_VP_SET at `set` with `banks` bank contents; no set (NULL) if it is malformed. */
+struct hvti_targets hvti_call_vp_set(const struct hvti_call *call, const uint64_t *set,
+                                     uint32_t banks, struct hvtlfs_vp_set *room);
 
 #endif

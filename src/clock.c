@@ -101,12 +101,14 @@ static inline bool tsc_reading(const struct hvtlfs_vp *vp, uint64_t *time)
 {
     const struct hvti_clock *clock = &vp->partition->clock;
     uint32_t before = __atomic_load_n(&clock->changes, __ATOMIC_ACQUIRE);
+    uint64_t tsc;
 
     if ((before & 1) || __atomic_load_n(&clock->source, __ATOMIC_ACQUIRE) != HVTI_CLOCK_TSC) {
         return false;
     }
-    *time =
-        mul_u64_hi(partition_tsc(vp), load_guarded(&clock->scale)) + load_guarded(&clock->offset);
+    /* The TSC first: what is read after the callback need not be kept over it. */
+    tsc = partition_tsc(vp);
+    *time = mul_u64_hi(tsc, load_guarded(&clock->scale)) + load_guarded(&clock->offset);
     return __atomic_load_n(&clock->changes, __ATOMIC_SEQ_CST) == before;
 }
 
@@ -399,14 +401,11 @@ void hvti_clock_restored(struct hvtlfs_partition *partition, uint64_t tsc_hz, bo
 
 /* ---- The MSRs ---- */
 
-static void count_read(struct hvtlfs_vp *vp)
+/* A guest that has the page does not come here often. */
+static inline void count_read(struct hvtlfs_vp *vp)
 {
-    struct hvti_vp_clock *clock = &vp->clock;
-
-    /* One writer each, so no read-modify-write. */
-    hvti_store(&clock->msr_reads, clock->msr_reads + 1);
     if (hvti_tsc_page_valid(&vp->partition->tsc_page)) {
-        hvti_store(&clock->msr_reads_valid, clock->msr_reads_valid + 1);
+        hvti_count(&vp->clock.msr_reads_valid);
     }
 }
 
@@ -477,8 +476,10 @@ static void count_vps(const struct hvtlfs_partition *partition, struct hvtlfs_ti
     uint32_t slot;
 
     for (slot = 0; slot < partition->vp_count; slot++) {
-        sum->msr_reads += hvti_load(&partition->vps[slot].clock.msr_reads);
-        sum->msr_reads_page_valid += hvti_load(&partition->vps[slot].clock.msr_reads_valid);
+        const struct hvtlfs_vp *vp = &partition->vps[slot];
+
+        sum->msr_reads += hvti_load(&vp->counters.msrs[HVTI_MSR_COUNTER_TIME_REF_COUNT]);
+        sum->msr_reads_page_valid += hvti_load(&vp->clock.msr_reads_valid);
     }
 }
 

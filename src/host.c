@@ -12,13 +12,19 @@ void hvti_host_trace(const struct hvti_host *host, const struct hvtlfs_event *ev
     host->ops.trace(host->context, event);
 }
 
+UNUSUAL static void tell_watcher(const struct hvti_host *host, enum hvtlfs_event_kind kind,
+                                 uint32_t vp_index, uint32_t code, uint64_t value, uint32_t result)
+{
+    const struct hvtlfs_event event = {kind, vp_index, code, result, value, 0};
+
+    hvti_host_trace(host, &event);
+}
+
 static inline void tell(const struct hvti_host *host, enum hvtlfs_event_kind kind,
                         uint32_t vp_index, uint32_t code, uint64_t value, uint32_t result)
 {
     if (hvti_host_is_watched(host)) {
-        const struct hvtlfs_event event = {kind, vp_index, code, result, value, 0};
-
-        hvti_host_trace(host, &event);
+        tell_watcher(host, kind, vp_index, code, value, result);
     }
 }
 
@@ -185,10 +191,20 @@ void hvti_host_kick(const struct hvti_host *host, uint32_t vp_index)
     host->ops.kick(host->context, vp_index);
 }
 
+UNUSUAL static void watched_apic_write(const struct hvti_host *host, uint32_t vp_index,
+                                       enum hvtlfs_apic_register reg, uint64_t value)
+{
+    tell(host, HVTLFS_EVENT_APIC_WRITE, vp_index, reg, value, 0);
+    host->ops.apic_write(host->context, vp_index, reg, value);
+}
+
 void hvti_host_apic_write(const struct hvti_host *host, uint32_t vp_index,
                           enum hvtlfs_apic_register reg, uint64_t value)
 {
-    tell(host, HVTLFS_EVENT_APIC_WRITE, vp_index, reg, value, 0);
+    if (hvti_host_is_watched(host)) { /* one of two last things: this way keeps no registers */
+        watched_apic_write(host, vp_index, reg, value);
+        return;
+    }
     host->ops.apic_write(host->context, vp_index, reg, value);
 }
 
@@ -196,16 +212,6 @@ uint64_t hvti_host_apic_read(const struct hvti_host *host, uint32_t vp_index,
                              enum hvtlfs_apic_register reg)
 {
     return host->ops.apic_read(host->context, vp_index, reg);
-}
-
-uint64_t hvti_host_guest_tsc(const struct hvti_host *host, uint32_t vp_index)
-{
-    return host->ops.guest_tsc(host->context, vp_index);
-}
-
-uint64_t hvti_host_time(const struct hvti_host *host)
-{
-    return host->ops.host_time(host->context);
 }
 
 void hvti_host_tsc_emulation(const struct hvti_host *host, bool in_force)
@@ -225,9 +231,19 @@ uint64_t hvti_host_vp_runtime(const struct hvti_host *host, uint32_t vp_index)
     return host->ops.vp_runtime(host->context, vp_index);
 }
 
-void hvti_host_spin_wait(const struct hvti_host *host, uint32_t vp_index, uint32_t spins)
+UNUSUAL static void watched_spin_wait(const struct hvti_host *host, uint32_t vp_index,
+                                      uint32_t spins)
 {
     tell(host, HVTLFS_EVENT_SPIN_WAIT, vp_index, spins, 0, 0);
+    host->ops.spin_wait(host->context, vp_index, spins);
+}
+
+void hvti_host_spin_wait(const struct hvti_host *host, uint32_t vp_index, uint32_t spins)
+{
+    if (hvti_host_is_watched(host)) {
+        watched_spin_wait(host, vp_index, spins);
+        return;
+    }
     host->ops.spin_wait(host->context, vp_index, spins);
 }
 
@@ -268,12 +284,10 @@ bool hvti_host_debug_write(const struct hvti_host *host, uint32_t vp_index, uint
 }
 
 void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
-                         const struct hvtlfs_vp_set *targets, const struct hvtlfs_flush *flush)
+                         const struct hvtlfs_vp_set *targets, uint32_t count,
+                         const struct hvtlfs_flush *flush)
 {
-    if (hvti_host_is_watched(host)) {
-        tell(host, HVTLFS_EVENT_FLUSH, vp_index, hvtlfs_vp_set_count(targets), flush->range_count,
-             0);
-    }
+    tell(host, HVTLFS_EVENT_FLUSH, vp_index, count, flush->range_count, 0);
     host->ops.tlb_flush(host->context, vp_index, targets, flush);
 }
 
@@ -303,10 +317,10 @@ void hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_
     if (hvti_host_is_watched(host)) {
         tell(host, HVTLFS_EVENT_IPI, vp_index, vector, hvtlfs_vp_set_count(targets), 0);
     }
-    if (!host->ops.send_ipi) {
-        interrupt_each(host, vector, targets);
-    } else if (!hvtlfs_vp_set_is_empty(targets)) {
+    if (host->ops.send_ipi) {
         host->ops.send_ipi(host->context, vp_index, vector, targets);
+    } else {
+        interrupt_each(host, vector, targets);
     }
 }
 

@@ -14,6 +14,11 @@ struct hvti_host {
     void *context;
 };
 
+/*
+ * The wrappers of host.c know which callbacks may be absent and tell whoever watches. The two that need
+ * neither and are on the hottest ways are here.
+ */
+
 /* Tell whoever watches. */
 void hvti_host_trace(const struct hvti_host *host, const struct hvtlfs_event *event);
 
@@ -85,8 +90,16 @@ void hvti_host_apic_write(const struct hvti_host *host, uint32_t vp_index,
 uint64_t hvti_host_apic_read(const struct hvti_host *host, uint32_t vp_index,
                              enum hvtlfs_apic_register reg);
 
-uint64_t hvti_host_guest_tsc(const struct hvti_host *host, uint32_t vp_index);
-uint64_t hvti_host_time(const struct hvti_host *host);
+static inline uint64_t hvti_host_guest_tsc(const struct hvti_host *host, uint32_t vp_index)
+{
+    return host->ops.guest_tsc(host->context, vp_index);
+}
+
+static inline uint64_t hvti_host_time(const struct hvti_host *host)
+{
+    return host->ops.host_time(host->context);
+}
+
 void hvti_host_tsc_emulation(const struct hvti_host *host, bool in_force);
 void hvti_host_arm_deadline(const struct hvti_host *host, uint32_t vp_index, uint64_t deadline);
 uint64_t hvti_host_vp_runtime(const struct hvti_host *host, uint32_t vp_index);
@@ -102,8 +115,11 @@ bool hvti_host_debug_read(const struct hvti_host *host, uint32_t vp_index, uint3
                           uint64_t *value);
 bool hvti_host_debug_write(const struct hvti_host *host, uint32_t vp_index, uint32_t number,
                            uint64_t value);
+
+/* To at least one target. */
 void hvti_host_tlb_flush(const struct hvti_host *host, uint32_t vp_index,
-                         const struct hvtlfs_vp_set *targets, const struct hvtlfs_flush *flush);
+                         const struct hvtlfs_vp_set *targets, uint32_t count,
+                         const struct hvtlfs_flush *flush);
 void hvti_host_send_ipi(const struct hvti_host *host, uint32_t vp_index, uint32_t vector,
                         const struct hvtlfs_vp_set *targets);
 

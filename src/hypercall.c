@@ -21,6 +21,7 @@ struct call_row {
     uint16_t (*handler)(struct hvti_call *call);   /* NULL: `status` is the answer */
     uint16_t status;
     uint16_t counter;
+    bool small; /* see small_row() */
 };
 
 #define CALL(name, gate_, input_, most_, reps_, in_, out_, output_, handler_, clause_)             \
@@ -33,7 +34,8 @@ struct call_row {
                .output = output_},                                                                 \
      .gate = gate_,                                                                                \
      .handler = hvti_##handler_,                                                                   \
-     .counter = HVTI_CALL_COUNTER_##name},
+     .counter = HVTI_CALL_COUNTER_##name,                                                          \
+     .small = (input_) <= 16 && !(reps_) && !(output_)},
 #define ABSENT(name, gate_, status_, clause_)                                                      \
     {.shape = {.code = name},                                                                      \
      .gate = gate_,                                                                                \
@@ -62,7 +64,7 @@ _Static_assert(HVTI_CALL_OUT_MAX <= HVTI_FAST_MAX, "call_host() has room for eit
 /* One call under way. */
 struct run {
     struct hvti_call call;
-    const struct hvtlfs_call_handler *shape;
+    const struct hvtlfs_call_handler *shape; /* a row's, or a host's own */
     uint16_t (*handler)(struct hvti_call *call);
     struct hvtlfs_hypercall_regs *regs;
     uint64_t control;
@@ -70,6 +72,7 @@ struct run {
     bool fast;
     enum hvtlfs_hypercall_result result;
     uint16_t status;
+    uint16_t counter;       /* the row's */
     uint32_t reps_done;     /* absolute */
     uint32_t list_offset;   /* of the input list in its block */
     uint32_t output_offset; /* of the output in the fast block */
@@ -191,6 +194,7 @@ static uint16_t find(struct run *run, uint16_t code)
     const struct hvtlfs_partition *partition = run->call.vp->partition;
     const struct call_row *row = row_of(partition, code);
 
+    run->counter = row->counter;
     run->shape = &row->shape;
     run->handler = row->handler;
     if (!row->handler) {
@@ -589,9 +593,8 @@ static uint16_t dispatch(struct run *run)
 static void count(const struct run *run)
 {
     struct hvti_counters *counters = &run->call.vp->counters;
-    const struct call_row *row = row_of(run->call.vp->partition, (uint16_t)run->control);
 
-    hvti_count(&counters->calls[row->counter]);
+    hvti_count(&counters->calls[run->counter]);
     if (run->result == HVTLFS_HYPERCALL_UD) {
         hvti_count(&counters->call_faults);
     } else if (run->status != HV_STATUS_SUCCESS) {
@@ -599,37 +602,86 @@ static void count(const struct run *run)
     }
 }
 
-__attribute__((noinline, cold)) static void tell(const struct run *run)
+UNUSUAL static void tell(const struct hvtlfs_vp *vp, uint64_t control, uint16_t status,
+                         enum hvtlfs_hypercall_result result)
 {
-    const struct hvtlfs_vp *vp = run->call.vp;
-    const struct hvtlfs_event event = {HVTLFS_EVENT_HYPERCALL,
-                                       vp->index,
-                                       (uint16_t)run->control,
-                                       run->status,
-                                       run->control,
-                                       run->result};
+    const struct hvtlfs_event event = {
+        HVTLFS_EVENT_HYPERCALL, vp->index, (uint16_t)control, status, control, result};
 
     hvti_host_trace(&vp->partition->host, &event);
+}
+
+__attribute__((noinline)) static enum hvtlfs_hypercall_result
+run_call(struct hvtlfs_vp *vp, struct hvtlfs_hypercall_regs *regs)
+{
+    struct run run;
+
+    load(&run, vp, regs);
+    run.status = dispatch(&run);
+    count(&run);
+    if (hvti_host_is_watched(&vp->partition->host)) {
+        tell(vp, run.control, run.status, run.result);
+    }
+    return store(&run);
+}
+
+/* ---- The shortest way ---- */
+
+/*
+ * The calls that a busy guest makes most, an IPI to a mask of VPs and a notice of a long spin wait, bring
+ * all they have in two registers and take nothing home but their status. They need no block and no
+ * frame for one, and only two of the checks above can fail: the row's gate and the control word, in
+ * which nothing may be set but the code and the fast bit. Whatever else there may be to say is left to
+ * the long way: NULL.
+ */
+static const struct call_row *small_row(const struct hvtlfs_vp *vp,
+                                        const struct hvtlfs_hypercall_regs *regs)
+{
+    const struct hvtlfs_partition *partition = vp->partition;
+    uint64_t code = regs->rcx ^ HV_HYPERCALL_INPUT_FAST;
+    const struct call_row *row;
+
+    if (regs->mode != HVTLFS_MODE_LONG64 || regs->cpl || code >= HVTI_CALL_CODES) {
+        return NULL;
+    }
+    row = &rows[partition->call_rows[code]];
+    return row->small && !(row->gate & ~partition->features) ? row : NULL;
+}
+
+static enum hvtlfs_hypercall_result run_small(struct hvtlfs_vp *vp, const struct call_row *row,
+                                              struct hvtlfs_hypercall_regs *regs)
+{
+    const uint64_t header[2] = {regs->rdx, regs->r8};
+    struct hvti_call call = {.vp = vp, .header = header};
+    uint16_t status = row->handler(&call);
+
+    hvti_count(&vp->counters.calls[row->counter]);
+    if (status != HV_STATUS_SUCCESS) {
+        hvti_count(&vp->counters.call_errors);
+    }
+    if (hvti_host_is_watched(&vp->partition->host)) {
+        tell(vp, regs->rcx, status, HVTLFS_HYPERCALL_DONE);
+    }
+    regs->rax = status;
+    regs->changed = HVTLFS_CHANGED_RAX;
+    return HVTLFS_HYPERCALL_DONE;
 }
 
 enum hvtlfs_hypercall_result hvtlfs_hypercall(struct hvtlfs_vp *vp,
                                               struct hvtlfs_hypercall_regs *regs)
 {
-    struct run run;
+    const struct call_row *row = small_row(vp, regs);
 
+    if (row) {
+        return run_small(vp, row, regs);
+    }
     regs->changed = 0;
     if (regs->cpl ||
         (regs->mode != HVTLFS_MODE_LONG64 && regs->mode != HVTLFS_MODE_PROTECTED32)) {
         hvti_count(&vp->counters.call_faults);
         return HVTLFS_HYPERCALL_UD;
     }
-    load(&run, vp, regs);
-    run.status = dispatch(&run);
-    count(&run);
-    if (hvti_host_is_watched(&vp->partition->host)) {
-        tell(&run);
-    }
-    return store(&run);
+    return run_call(vp, regs);
 }
 
 void hvtlfs_hypercall_fail(struct hvtlfs_hypercall_regs *regs, uint16_t status)
@@ -644,14 +696,43 @@ void hvtlfs_hypercall_fail(struct hvtlfs_hypercall_regs *regs, uint16_t status)
 
 /* ---- What several handlers share ---- */
 
-bool hvti_call_vp_set(const struct hvti_call *call, const uint64_t *set, uint32_t banks,
-                      struct hvtlfs_vp_set *targets)
+struct hvti_targets hvti_call_all(const struct hvti_call *call)
 {
     const struct hvtlfs_partition *partition = call->vp->partition;
 
-    if (hvtlfs_vp_set_parse(targets, set[0], set[1], set + 2, banks, &partition->present)) {
-        return false;
+    return (struct hvti_targets){&partition->present, partition->vp_count};
+}
+
+struct hvti_targets hvti_call_vp_mask(const struct hvti_call *call, uint64_t mask,
+                                      struct hvtlfs_vp_set *room)
+{
+    room->banks = 1;
+    room->bank[0] = hvti_present_of_mask(call->vp->partition, mask);
+    return (struct hvti_targets){room, count_bits(room->bank[0])};
+}
+
+/* A set of thousands is gone through once: taken over, reduced to those present, counted. */
+struct hvti_targets hvti_call_vp_set(const struct hvti_call *call, const uint64_t *set,
+                                     uint32_t banks, struct hvtlfs_vp_set *room)
+{
+    const struct hvtlfs_vp_set *present = &call->vp->partition->present;
+    struct hvti_targets targets = {room, 0};
+    const uint64_t *contents = set + 2;
+    uint64_t rest;
+
+    if (set[0] == HvGenericSetAll) {
+        return hvti_call_all(call);
     }
-    hvtlfs_vp_set_intersect(targets, &partition->present);
-    return true;
+    if (set[0] != HvGenericSetSparse4k || banks != count_bits(set[1])) {
+        return (struct hvti_targets){NULL, 0};
+    }
+    room->banks = set[1];
+    for (rest = set[1]; rest; rest &= rest - 1) {
+        uint32_t bank = lowest_bit(rest);
+        uint64_t word = *contents++ & present->bank[bank];
+
+        room->bank[bank] = word;
+        targets.count += word == UINT64_MAX ? HVTLFS_VPS_PER_BANK : count_bits(word);
+    }
+    return targets;
 }

@@ -27,17 +27,23 @@ uint16_t hvti_send_synthetic_cluster_ipi(struct hvti_call *call)
     if (!vector_fits(call->header[0])) {
         return HV_STATUS_INVALID_PARAMETER;
     }
-    hvti_call_vp_mask(call, call->header[1], &targets);
-    return send(call, &targets);
+    /* Not counted, as hvti_call_vp_mask() would: nobody asks. */
+    targets.banks = 1;
+    targets.bank[0] = hvti_present_of_mask(call->vp->partition, call->header[1]);
+    return targets.bank[0] ? send(call, &targets) : HV_STATUS_SUCCESS;
 }
 
 uint16_t hvti_send_synthetic_cluster_ipi_ex(struct hvti_call *call)
 {
-    struct hvtlfs_vp_set targets;
+    struct hvti_targets targets;
+    struct hvtlfs_vp_set room;
 
-    if (!vector_fits(call->header[0]) ||
-        !hvti_call_vp_set(call, &call->header[1], call->variable_qwords, &targets)) {
+    if (!vector_fits(call->header[0])) {
         return HV_STATUS_INVALID_PARAMETER;
     }
-    return send(call, &targets);
+    targets = hvti_call_vp_set(call, &call->header[1], call->variable_qwords, &room);
+    if (!targets.set) {
+        return HV_STATUS_INVALID_PARAMETER;
+    }
+    return targets.count ? send(call, targets.set) : HV_STATUS_SUCCESS;
 }

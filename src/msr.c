@@ -23,81 +23,93 @@ struct msr_row {
 #define MSR_ABSENT(name, clause)                                                                   \
     {HV_X64_MSR_##name, HVTLFS_FEATURE_COUNT, 0, NULL, NULL, "HV_X64_MSR_" #name},
 
+/* The first row is that of all numbers that fault; the others are sorted by number. */
 static const struct msr_row rows[] = {
+    {.feature = HVTLFS_FEATURE_COUNT},
 #include "msrs.def"
 };
 
-_Static_assert(ARRAY_LEN(rows) < UINT8_MAX, "row numbers + 1 fit a byte");
+_Static_assert(ARRAY_LEN(rows) <= UINT8_MAX, "row numbers fit a byte");
 
 void hvti_msr_rows(uint64_t features, uint8_t table[HVTI_MSR_RANGE])
 {
     uint8_t row;
 
     memset(table, 0, HVTI_MSR_RANGE);
-    for (row = 0; row < ARRAY_LEN(rows); row++) {
+    for (row = 1; row < ARRAY_LEN(rows); row++) {
         uint32_t distance = rows[row].number - HVTI_MSR_FIRST;
 
         if (distance < HVTI_MSR_RANGE && rows[row].feature < HVTLFS_FEATURE_COUNT &&
             hvti_mask_has(features, (enum hvtlfs_feature)rows[row].feature)) {
-            table[distance] = (uint8_t)(row + 1);
+            table[distance] = row;
         }
     }
 }
 
-/* The row of an MSR this partition offers; NULL: the access faults. */
-static const struct msr_row *find_row(const struct hvtlfs_vp *vp, uint32_t distance)
+/*
+ * The way of an access is as short as a guest's interrupts are frequent. What is rare - a fault, somebody
+ * who watches - is out of line, and where it is the last thing to do nothing needs to be kept for it.
+ */
+static const struct msr_row *find_row(const struct hvtlfs_vp *vp, uint32_t number)
 {
-    uint8_t row = vp->partition->msr_rows[distance];
-
-    return row ? &rows[row - 1] : NULL;
+    return &rows[vp->partition->msr_rows[number - HVTI_MSR_FIRST]];
 }
 
-static enum hvtlfs_msr_result count_fault(struct hvtlfs_vp *vp, enum hvtlfs_msr_result result)
+UNUSUAL static enum hvtlfs_msr_result fault(struct hvtlfs_vp *vp)
 {
-    if (result == HVTLFS_MSR_FAULT) {
-        hvti_count(&vp->counters.msr_faults);
-    }
-    return result;
+    hvti_count(&vp->counters.msr_faults);
+    return HVTLFS_MSR_FAULT;
 }
 
-static enum hvtlfs_msr_result read_row(struct hvtlfs_vp *vp, uint32_t number, uint64_t *value)
+static inline enum hvtlfs_msr_result read_row(struct hvtlfs_vp *vp, uint32_t number,
+                                              uint64_t *value)
 {
-    const struct msr_row *row = find_row(vp, number - HVTI_MSR_FIRST);
+    const struct msr_row *row = find_row(vp, number);
 
-    if (!row || !row->read) {
-        return count_fault(vp, HVTLFS_MSR_FAULT);
-    }
-    hvti_count(&vp->counters.msrs[row->counter]);
-    return row->read(vp, number, value); /* the last thing: reads are the hot ones */
-}
-
-static enum hvtlfs_msr_result write_row(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
-{
-    const struct msr_row *row = find_row(vp, number - HVTI_MSR_FIRST);
-
-    if (!row || !row->write) {
-        return count_fault(vp, HVTLFS_MSR_FAULT);
+    if (!row->read) {
+        return fault(vp);
     }
     hvti_count(&vp->counters.msrs[row->counter]);
-    return count_fault(vp, row->write(vp, number, value));
+    return row->read(vp, number, value);
 }
 
-/* Kept out of the way of those that nobody watches. */
-__attribute__((noinline, cold)) static void tell(const struct hvtlfs_vp *vp,
-                                                 enum hvtlfs_event_kind kind, uint32_t number,
-                                                 uint64_t value, enum hvtlfs_msr_result result)
+static inline enum hvtlfs_msr_result write_row(struct hvtlfs_vp *vp, uint32_t number,
+                                               uint64_t value)
+{
+    const struct msr_row *row = find_row(vp, number);
+    enum hvtlfs_msr_result result;
+
+    if (!row->write) {
+        return fault(vp);
+    }
+    hvti_count(&vp->counters.msrs[row->counter]);
+    result = row->write(vp, number, value);
+    return result == HVTLFS_MSR_FAULT ? fault(vp) : result;
+}
+
+static void tell(const struct hvtlfs_vp *vp, enum hvtlfs_event_kind kind, uint32_t number,
+                 uint64_t value, enum hvtlfs_msr_result result)
 {
     const struct hvtlfs_event event = {kind, vp->index, number, result, value, 0};
 
     hvti_host_trace(&vp->partition->host, &event);
 }
 
-__attribute__((noinline, cold)) static enum hvtlfs_msr_result
-watched_read(struct hvtlfs_vp *vp, uint32_t number, uint64_t *value)
+UNUSUAL static enum hvtlfs_msr_result watched_read(struct hvtlfs_vp *vp, uint32_t number,
+                                                   uint64_t *value)
 {
     enum hvtlfs_msr_result result = read_row(vp, number, value);
 
     tell(vp, HVTLFS_EVENT_MSR_READ, number, result == HVTLFS_MSR_FAULT ? 0 : *value, result);
+    return result;
+}
+
+UNUSUAL static enum hvtlfs_msr_result watched_write(struct hvtlfs_vp *vp, uint32_t number,
+                                                    uint64_t value)
+{
+    enum hvtlfs_msr_result result = write_row(vp, number, value);
+
+    tell(vp, HVTLFS_EVENT_MSR_WRITE, number, value, result);
     return result;
 }
 
@@ -112,16 +124,11 @@ enum hvtlfs_msr_result hvtlfs_msr_read(struct hvtlfs_vp *vp, uint32_t number, ui
 
 enum hvtlfs_msr_result hvtlfs_msr_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
 {
-    enum hvtlfs_msr_result result;
-
     if (number - HVTI_MSR_FIRST >= HVTI_MSR_RANGE) {
         return HVTLFS_MSR_UNCLAIMED;
     }
-    result = write_row(vp, number, value);
-    if (hvti_host_is_watched(&vp->partition->host)) {
-        tell(vp, HVTLFS_EVENT_MSR_WRITE, number, value, result);
-    }
-    return result;
+    return hvti_host_is_watched(&vp->partition->host) ? watched_write(vp, number, value)
+                                                      : write_row(vp, number, value);
 }
 
 void hvti_msr_counter(uint32_t counter, uint32_t *number, uint64_t *features)

@@ -6,14 +6,20 @@
 
 #include "state.h"
 
+/* Written only where it changes something: 64 VPs share the word, and a VP that spins says so again and
+ * again. Only reports about one VP touch its bit. */
 static void put_bit(uint64_t *banks, uint32_t vp_index, bool set)
 {
+    uint64_t *bank = &banks[vp_index / 64];
     uint64_t bit = BIT64(vp_index % 64);
 
+    if (!(hvti_load(bank) & bit) == !set) {
+        return;
+    }
     if (set) {
-        set_shared_bits(&banks[vp_index / 64], bit);
+        set_shared_bits(bank, bit);
     } else {
-        clear_shared_bits(&banks[vp_index / 64], bit);
+        clear_shared_bits(bank, bit);
     }
 }
 

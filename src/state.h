@@ -49,7 +49,7 @@ struct hvti_identity {
 };
 
 struct hvtlfs_vp {
-    struct hvtlfs_partition *partition;
+    _Alignas(CACHE_LINE) struct hvtlfs_partition *partition;
     uint32_t index;   /* HV_X64_MSR_VP_INDEX */
     uint32_t slot;    /* position in the partition's array */
     uint32_t apic_id;
@@ -79,7 +79,7 @@ struct hvtlfs_partition {
     enum hvtlfs_trap trap;
     uint8_t trap_code[16];
     uint32_t trap_size;
-    uint8_t msr_rows[HVTI_MSR_RANGE]; /* row number + 1 of each MSR that the features give, else 0 */
+    uint8_t msr_rows[HVTI_MSR_RANGE]; /* row number of each MSR that the features give, else 0 */
     uint8_t call_rows[HVTI_CALL_CODES]; /* row number of each code */
     struct hvtlfs_vp *vps;
     uint32_t vp_count;
@@ -102,9 +102,9 @@ struct hvtlfs_partition {
     struct hvti_tsc_page tsc_page;
     struct hvti_reenlighten reenlighten;
     struct hvti_crash crash;
-    struct hvti_spinwait spinwait;
 
     /* Shared by all VPs' threads, atomic */
+    _Alignas(CACHE_LINE) struct hvti_spinwait spinwait;
     struct hvti_tlb tlb;
 };
 
@@ -122,11 +122,9 @@ static inline struct hvtlfs_vp *hvti_vp_by_index(const struct hvtlfs_partition *
 }
 
 /* The present VPs of a ProcessorMask. The partition's memory began as zeros, so bank 0 is always valid. */
-static inline void hvti_call_vp_mask(const struct hvti_call *call, uint64_t mask,
-                                     struct hvtlfs_vp_set *targets)
+static inline uint64_t hvti_present_of_mask(const struct hvtlfs_partition *partition, uint64_t mask)
 {
-    targets->banks = 1;
-    targets->bank[0] = mask & call->vp->partition->present.bank[0];
+    return mask & partition->present.bank[0];
 }
 
 static inline void hvti_lock(struct hvtlfs_partition *partition)
@@ -182,7 +180,7 @@ void hvti_call_rows(uint8_t table[HVTI_CALL_CODES]);
 /* Whether the library implements the call (hypercall.c). */
 bool hvti_call_is_own(uint16_t code);
 
-/* The number + 1 of the row of each MSR in our range that `features` give (msr.c). */
+/* The number of the row of each MSR in our range that `features` give, 0 for others (msr.c). */
 void hvti_msr_rows(uint64_t features, uint8_t rows[HVTI_MSR_RANGE]);
 
 void hvti_identity_reset(struct hvtlfs_partition *partition);

@@ -122,6 +122,13 @@ void hvti_synic_reset(struct hvtlfs_vp *vp);
 /* What other threads left, and whatever waits for a slot. On the VP's thread. */
 void hvti_synic_poll(struct hvtlfs_vp *vp);
 
+/* Whether that finds anything. What another thread leaves later comes with its kick. */
+static inline bool hvti_synic_has_work(const struct hvti_synic *synic)
+{
+    return __atomic_load_n(&synic->inbox, __ATOMIC_RELAXED) |
+           __atomic_load_n(&synic->purge, __ATOMIC_RELAXED) | synic->waiting;
+}
+
 /* Queue a message or set a flag. Any thread. They return an HV_STATUS. */
 uint16_t hvti_synic_post(struct hvtlfs_vp *target, const struct hvti_post *post);
 uint16_t hvti_synic_signal(struct hvtlfs_vp *target, uint32_t sint, uint32_t flag, bool *newly);

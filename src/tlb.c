@@ -208,10 +208,9 @@ static void queue_ranges(struct hvtlfs_vp *target, const struct hvtlfs_flush *fl
 }
 
 /* The list counts whole: what a queue does not hold, or takes too long, is not tried one by one. */
-static bool is_too_much(const struct hvti_call *call, const struct hvtlfs_vp_set *targets)
+static bool is_too_much(const struct hvti_call *call, struct hvti_targets targets)
 {
-    return call->reps > HVTLFS_FLUSH_QUEUE_SIZE ||
-           hvtlfs_vp_set_count(targets) * call->reps > MAX_QUEUED;
+    return call->reps > HVTLFS_FLUSH_QUEUE_SIZE || targets.count * call->reps > MAX_QUEUED;
 }
 
 static void queue_list(struct hvtlfs_partition *partition, const struct hvtlfs_vp_set *targets,
@@ -230,7 +229,7 @@ static void queue_list(struct hvtlfs_partition *partition, const struct hvtlfs_v
 }
 
 /* A flush of everything ends the rest of the list as well: the guest changed it all before its call. */
-static void queue_flush(struct hvti_call *call, const struct hvtlfs_vp_set *targets,
+static void queue_flush(struct hvti_call *call, struct hvti_targets targets,
                         const struct hvtlfs_flush *flush)
 {
     struct hvtlfs_partition *partition = call->vp->partition;
@@ -240,9 +239,9 @@ static void queue_flush(struct hvti_call *call, const struct hvtlfs_vp_set *targ
     }
     call->covered = !flush->range_count || is_too_much(call, targets);
     if (call->covered) {
-        queue_everything(partition, targets);
+        queue_everything(partition, targets.set);
     } else {
-        queue_list(partition, targets, flush);
+        queue_list(partition, targets.set, flush);
     }
 }
 
@@ -250,25 +249,24 @@ static void queue_flush(struct hvti_call *call, const struct hvtlfs_vp_set *targ
 
 typedef void after_flush(struct hvti_call *call);
 
-static void notify(const struct hvti_call *call, const struct hvtlfs_vp_set *targets)
+static void notify(const struct hvti_call *call, struct hvti_targets targets)
 {
-    hvti_host_tlb_flush_queued(&call->vp->partition->host, call->vp->index, targets);
+    hvti_host_tlb_flush_queued(&call->vp->partition->host, call->vp->index, targets.set);
 }
 
 /* Queues: the host is told once, with the last of the list or, if that does not come yet, `after`. */
-static void request(struct hvti_call *call, const struct hvtlfs_vp_set *targets,
+static void request(struct hvti_call *call, struct hvti_targets targets,
                     const struct hvtlfs_flush *flush, after_flush *after)
 {
     struct hvtlfs_partition *partition = call->vp->partition;
 
-    if (hvtlfs_vp_set_is_empty(targets)) {
+    if (!targets.count) {
         return;
     }
     hvti_count(&call->vp->counters.tallies[HVTI_TALLY_flushes]);
-    hvti_count_more(&call->vp->counters.tallies[HVTI_TALLY_flush_targets],
-                    hvtlfs_vp_set_count(targets));
+    hvti_count_more(&call->vp->counters.tallies[HVTI_TALLY_flush_targets], targets.count);
     if (!partition->tlb.queues) {
-        hvti_host_tlb_flush(&partition->host, call->vp->index, targets, flush);
+        hvti_host_tlb_flush(&partition->host, call->vp->index, targets.set, targets.count, flush);
         return;
     }
     queue_flush(call, targets, flush);
@@ -292,8 +290,7 @@ static bool flags_fit(const struct hvti_call *call, uint64_t flags)
     return !(flags & ~known);
 }
 
-static uint16_t flush(struct hvti_call *call, const struct hvtlfs_vp_set *targets,
-                      after_flush *after)
+static uint16_t flush(struct hvti_call *call, struct hvti_targets targets, after_flush *after)
 {
     uint64_t flags = call->header[1];
     const struct hvtlfs_flush what = {
@@ -305,7 +302,7 @@ static uint16_t flush(struct hvti_call *call, const struct hvtlfs_vp_set *target
         .extended_ranges = flags & HV_FLUSH_USE_EXTENDED_RANGE_FORMAT,
     };
 
-    if (!targets || !flags_fit(call, flags)) {
+    if (!targets.set || !flags_fit(call, flags)) {
         return HV_STATUS_INVALID_PARAMETER;
     }
     request(call, targets, &what, after);
@@ -313,27 +310,24 @@ static uint16_t flush(struct hvti_call *call, const struct hvtlfs_vp_set *target
 }
 
 /* Windows Server 2012 sends a mask of 0 and means all: a policy, for the TLFS says no such thing. */
-static const struct hvtlfs_vp_set *mask_targets(const struct hvti_call *call,
-                                                struct hvtlfs_vp_set *room)
+static struct hvti_targets mask_targets(const struct hvti_call *call, struct hvtlfs_vp_set *room)
 {
     const struct hvtlfs_partition *partition = call->vp->partition;
     bool zero_is_all = partition->policy & HVTLFS_POLICY_FLUSH_MASK_0_IS_ALL;
 
     if ((call->header[1] & HV_FLUSH_ALL_PROCESSORS) || (!call->header[2] && zero_is_all)) {
-        return &partition->present;
+        return hvti_call_all(call);
     }
-    hvti_call_vp_mask(call, call->header[2], room);
-    return room;
+    return hvti_call_vp_mask(call, call->header[2], room);
 }
 
-/* TLFS 9.4.3: with the flag the set is not looked at. NULL: it is malformed. */
-static const struct hvtlfs_vp_set *set_targets(const struct hvti_call *call,
-                                               struct hvtlfs_vp_set *room)
+/* TLFS 9.4.3: with the flag the set is not looked at. Without a set it is malformed. */
+static struct hvti_targets set_targets(const struct hvti_call *call, struct hvtlfs_vp_set *room)
 {
     if (call->header[1] & HV_FLUSH_ALL_PROCESSORS) {
-        return &call->vp->partition->present;
+        return hvti_call_all(call);
     }
-    return hvti_call_vp_set(call, &call->header[2], call->variable_qwords, room) ? room : NULL;
+    return hvti_call_vp_set(call, &call->header[2], call->variable_qwords, room);
 }
 
 /* The handlers' sets are gone by then; the header, which has been checked, gives them again. */

@@ -19,7 +19,7 @@ struct hvti_flush_cell {
 };
 
 struct hvti_flush_queue {
-    uint32_t tail;    /* atomic: the next entry a writer takes */
+    _Alignas(CACHE_LINE) uint32_t tail; /* atomic: the next entry a writer takes */
     uint32_t head;    /* the reader's: the next entry to come out */
     uint32_t covered; /* the reader's: entries before this one ended in a full flush */
     struct hvti_flush_cell cells[HVTLFS_FLUSH_QUEUE_SIZE];
@@ -27,7 +27,8 @@ struct hvti_flush_queue {
 
 struct hvti_tlb {
     struct hvti_flush_queue *queues; /* by position, NULL: the host flushes at once */
-    uint32_t everything[HVTLFS_MAX_VPS / 32]; /* atomic: VP indices whose whole TLB waits */
+    _Alignas(CACHE_LINE) uint32_t everything[HVTLFS_MAX_VPS / 32]; /* atomic: VP indices whose whole
+                                                                       TLB waits */
 };
 
 bool hvti_flush_queues_wanted(uint64_t features, const struct hvti_host *host);

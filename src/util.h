@@ -7,11 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What one processor writes and others read for other reasons stays on lines of its own. */
+#define CACHE_LINE 64
+
 #define ARRAY_LEN(array) (sizeof(array) / sizeof((array)[0]))
 #define BIT32(n) (UINT32_C(1) << (n))
 #define BIT64(n) (UINT64_C(1) << (n))
 
 #define PAGE_MASK UINT64_C(0xFFF)
+
+/* A function for what happens seldom: kept out of line, so that the usual way needs no registers saved. */
+#define UNUSUAL __attribute__((noinline, cold))
 
 /* The four functions a freestanding compiler may call anyway; everything else is our own. */
 void *memcpy(void *restrict to, const void *restrict from, size_t size);

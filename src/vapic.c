@@ -34,9 +34,6 @@ enum {
 #define NO_EOI_REQUIRED ((uint32_t)HV_APIC_ASSIST_NO_EOI_REQUIRED)
 #define APIC_ASSIST ((uint32_t)offsetof(struct hv_vp_assist_page, apic_assist))
 
-/* Kept out of line, so that the usual way needs no registers saved. */
-#define UNUSUAL __attribute__((noinline))
-
 /* A word that other VPs scribble on would make compare and exchange fail for ever. */
 #define ATTEMPTS 8
 
@@ -206,17 +203,27 @@ uint32_t hvtlfs_lazy_eoi_collect(struct hvtlfs_vp *vp)
     return clear_bit(vp) ? HVTLFS_NO_EOI : vector;
 }
 
-static void end_of_interrupt(struct hvtlfs_vp *vp, uint32_t value)
+static inline void end_of_interrupt(struct hvtlfs_vp *vp, uint32_t value)
 {
     hvti_host_apic_write(&vp->partition->host, vp->index, HVTLFS_APIC_EOI, value);
-    hvti_synic_poll(vp); /* TLFS 11.2: an EOI retries messages, also where the APIC does not tell */
+    /* TLFS 11.2: an EOI retries messages, also where the APIC does not tell. */
+    if (hvti_synic_has_work(&vp->synic)) {
+        hvti_synic_poll(vp);
+    }
 }
 
-/* Before the guest's own next step at the APIC or the page: what it ended by the bit comes first. */
-static void settle(struct hvtlfs_vp *vp)
+UNUSUAL static void settle_armed(struct hvtlfs_vp *vp)
 {
     if (hvtlfs_lazy_eoi_collect(vp) != HVTLFS_NO_EOI) {
         end_of_interrupt(vp, 0);
+    }
+}
+
+/* Before the guest's own next step at the APIC or the page: what it ended by the bit comes first. */
+static inline void settle(struct hvtlfs_vp *vp)
+{
+    if (__atomic_load_n(&vp->vapic.lazy, __ATOMIC_ACQUIRE) != LAZY_IDLE) {
+        settle_armed(vp);
     }
 }
 

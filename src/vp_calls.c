@@ -70,17 +70,18 @@ uint16_t hvti_start_virtual_processor(struct hvti_call *call)
  * TLFS 10.5.4: the last field is a ProcessorMask, or the Format of an HV_VP_SET whose ValidBanksMask
  * and BankContents are the variable part of the header.
  */
-static bool retarget_set(const struct hvti_call *call, uint32_t flags,
-                         struct hvtlfs_vp_set *targets)
+static struct hvti_targets retarget_set(const struct hvti_call *call, uint32_t flags,
+                                        struct hvtlfs_vp_set *room)
 {
     const uint64_t *field = &call->header[6];
 
-    if (!(flags & HV_DEVICE_INTERRUPT_TARGET_PROCESSOR_SET)) {
-        hvti_call_vp_mask(call, *field, targets);
-        return !call->variable_qwords;
+    if (flags & HV_DEVICE_INTERRUPT_TARGET_PROCESSOR_SET && call->variable_qwords) {
+        return hvti_call_vp_set(call, field, call->variable_qwords - 1, room);
     }
-    return call->variable_qwords &&
-           hvti_call_vp_set(call, field, call->variable_qwords - 1, targets);
+    if (flags & HV_DEVICE_INTERRUPT_TARGET_PROCESSOR_SET || call->variable_qwords) {
+        return (struct hvti_targets){NULL, 0};
+    }
+    return hvti_call_vp_mask(call, *field, room);
 }
 
 uint16_t hvti_retarget_device_interrupt(struct hvti_call *call)
@@ -97,17 +98,21 @@ uint16_t hvti_retarget_device_interrupt(struct hvti_call *call)
     };
     const uint32_t known =
         HV_DEVICE_INTERRUPT_TARGET_MULTICAST | HV_DEVICE_INTERRUPT_TARGET_PROCESSOR_SET;
-    struct hvtlfs_vp_set targets;
+    struct hvti_targets targets;
+    struct hvtlfs_vp_set room;
 
     if (header[0] != HV_PARTITION_ID_SELF) {
         return HV_STATUS_INVALID_PARTITION_ID;
     }
     if (what.source != HV_INTERRUPT_SOURCE_MSI || header[2] >> 32 || header[4] || flags & ~known ||
-        what.vector < 0x10 || what.vector > 0xFF || !retarget_set(call, flags, &targets) ||
-        hvtlfs_vp_set_is_empty(&targets)) {
+        what.vector < 0x10 || what.vector > 0xFF) {
         return HV_STATUS_INVALID_PARAMETER;
     }
-    switch (hvti_host_retarget(&call->vp->partition->host, call->vp->index, &what, &targets)) {
+    targets = retarget_set(call, flags, &room);
+    if (!targets.count) {
+        return HV_STATUS_INVALID_PARAMETER;
+    }
+    switch (hvti_host_retarget(&call->vp->partition->host, call->vp->index, &what, targets.set)) {
     case HVTLFS_ANSWER_OK:
         return HV_STATUS_SUCCESS;
     case HVTLFS_ANSWER_UNKNOWN:

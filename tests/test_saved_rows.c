@@ -104,7 +104,7 @@ static const struct span others_of_partition[] = {
 static const struct span others_of_vp[] = {
     WITHOUT(partition, "where it is") WITHOUT(index, "CONF.VPS") WITHOUT(slot, "CONF.VPS")
         WITHOUT(apic_id, "CONF.VPS") WITHOUT(counters, "counters are not saved")
-            WITHOUT(clock.msr_reads, "a counter") WITHOUT(clock.msr_reads_valid, "a counter")
+            WITHOUT(clock.msr_reads_valid, "a counter")
                 WITHOUT(deadlines, "asked for again after the thaw") WITHOUT(
                     vapic.slot, "from the features") WITHOUT(vapic.eoi_bit, "from the features")
                     WITHOUT(synic.auto_eoi, "from the SINTs") WITHOUT(synic.inbox, "SMSG")
@@ -114,6 +114,23 @@ static const struct span others_of_vp[] = {
                                     WITHOUT(synic.timer_next, "SMSG")
                                         WITHOUT(synic.generation, "only for posts under way")};
 #undef WITHOUT
+
+/*
+ * Up to what begins a cache line. Only a new member just there, and small enough, would go unnoticed.
+ */
+#define FILL(type, before, next)                                                                   \
+    {                                                                                              \
+        offsetof(type, before) + sizeof(((type *)0)->before),                                      \
+            (next) - offsetof(type, before) - sizeof(((type *)0)->before), "fill"                  \
+    }
+static const struct span fill_of_partition[] = {
+    FILL(struct hvtlfs_partition, crash, offsetof(struct hvtlfs_partition, spinwait)),
+    FILL(struct hvtlfs_partition, spinwait, offsetof(struct hvtlfs_partition, tlb)),
+};
+static const struct span fill_of_vp[] = {
+    FILL(struct hvtlfs_vp, vapic, sizeof(struct hvtlfs_vp)),
+};
+#undef FILL
 
 /* ---- All of it ---- */
 
@@ -136,7 +153,8 @@ static bool is_padding(size_t gap, size_t end)
     return gap < 8 && end % (gap < 2 ? 2 : gap < 4 ? 4 : 8) == 0;
 }
 
-static void expect_no_gap(const struct map *map, const char *what)
+/* The first bytes that nothing explains; the map's size if there are none. */
+static size_t find_gap(const struct map *map)
 {
     size_t gap = 0;
 
@@ -146,10 +164,19 @@ static void expect_no_gap(const struct map *map, const char *what)
             continue;
         }
         if (gap && !is_padding(gap, i)) {
-            fail_msg("%s: what is at offset %zu? It has no row in saved.def and none here", what,
-                     i - gap);
+            return i - gap;
         }
         gap = 0;
+    }
+    return map->size;
+}
+
+static void expect_no_gap(const struct map *map, const char *what)
+{
+    size_t gap = find_gap(map);
+
+    if (gap != map->size) {
+        fail_msg("%s: what is at offset %zu? It has no row in saved.def and none here", what, gap);
     }
 }
 
@@ -163,6 +190,7 @@ static void test_every_byte_of_a_partition_has_a_row(void **state)
     assert_true(map.size <= sizeof(map.known));
     mark(&map, saved_of_partition, ARRAY_LEN(saved_of_partition));
     mark(&map, others_of_partition, ARRAY_LEN(others_of_partition));
+    mark(&map, fill_of_partition, ARRAY_LEN(fill_of_partition));
     expect_no_gap(&map, "struct hvtlfs_partition");
 }
 
@@ -173,6 +201,7 @@ static void test_every_byte_of_a_vp_has_a_row(void **state)
     map.size = sizeof(struct hvtlfs_vp);
     mark(&map, saved_of_vp, ARRAY_LEN(saved_of_vp));
     mark(&map, others_of_vp, ARRAY_LEN(others_of_vp));
+    mark(&map, fill_of_vp, ARRAY_LEN(fill_of_vp));
     expect_no_gap(&map, "struct hvtlfs_vp");
 }
 
@@ -181,8 +210,6 @@ static void test_a_member_without_a_row_is_noticed(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(saved_of_vp); i++) {
-        size_t gap = 0;
-
         if (saved_of_vp[i].size < 8) {
             continue;
         }
@@ -191,10 +218,8 @@ static void test_a_member_without_a_row_is_noticed(void **state)
         mark(&map, saved_of_vp, i);
         mark(&map, saved_of_vp + i + 1, ARRAY_LEN(saved_of_vp) - i - 1);
         mark(&map, others_of_vp, ARRAY_LEN(others_of_vp));
-        for (size_t at = 0; at < map.size && gap < 8; at++) {
-            gap = map.known[at] ? 0 : gap + 1;
-        }
-        assert_int_equal(gap, 8);
+        mark(&map, fill_of_vp, ARRAY_LEN(fill_of_vp));
+        assert_true(find_gap(&map) <= saved_of_vp[i].offset);
     }
 }
 

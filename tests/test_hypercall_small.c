@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The shortest way of a hypercall - two registers in, a status out - says what the long way says. A
+ * 32-bit caller always goes the long way, so it is asked the same.
+ */
+#include "fixture.h"
+
+#include <hvtlfs/describe.h>
+
+#define FAST ((uint64_t)HV_HYPERCALL_INPUT_FAST)
+#define CODES 0x180u /* some more than any call has */
+
+struct answer {
+    enum hvtlfs_hypercall_result result;
+    uint32_t status;
+    struct hvtlfs_counters counters;
+    uint64_t own_counter;
+};
+
+static void load(struct hvtlfs_hypercall_regs *regs, uint64_t control, uint64_t first,
+                 uint64_t second)
+{
+    if (regs->mode == HVTLFS_MODE_LONG64) {
+        regs->rcx = control;
+        regs->rdx = first;
+        regs->r8 = second;
+        return;
+    }
+    regs->rax = (uint32_t)control;
+    regs->rdx = control >> 32;
+    regs->rcx = (uint32_t)first;
+    regs->rbx = first >> 32;
+    regs->rsi = (uint32_t)second;
+    regs->rdi = second >> 32;
+}
+
+static struct answer ask(const char *features, struct hvtlfs_hypercall_regs regs, uint64_t control,
+                         uint64_t first, uint64_t second)
+{
+    struct answer answer;
+    struct fixture fixture;
+
+    memset(&answer, 0, sizeof(answer));
+    answer.counters.size = sizeof(answer.counters);
+    fixture_prepare(&fixture);
+    fixture.features = features;
+    fixture_start(&fixture);
+    load(&regs, control, first, second);
+    answer.result = hvtlfs_hypercall(fixture.vp, &regs);
+    answer.status = answer.result == HVTLFS_HYPERCALL_DONE ? (uint16_t)regs.rax : 0;
+    assert_int_equal(hvtlfs_read_counters(fixture.vp, &answer.counters), HVTLFS_OK);
+    answer.own_counter = hvtlfs_read_call_counter(fixture.vp, (uint16_t)control);
+    fixture_stop(&fixture);
+    return answer;
+}
+
+/* Both ways, for the caller that may and for the one that may not. */
+static void expect_one_answer(const char *features, uint8_t cpl, uint64_t control, uint64_t first,
+                              uint64_t second)
+{
+    const struct hvtlfs_hypercall_regs regs64 = {.mode = HVTLFS_MODE_LONG64, .cpl = cpl};
+    const struct hvtlfs_hypercall_regs regs32 = {.mode = HVTLFS_MODE_PROTECTED32, .cpl = cpl};
+    struct answer in64 = ask(features, regs64, control, first, second);
+    struct answer in32 = ask(features, regs32, control, first, second);
+
+    if (memcmp(&in64, &in32, sizeof(in64)) != 0) {
+        fail_msg("control %#llx, CPL %u, %s: result %d and %d, status %#x and %#x",
+                 (unsigned long long)control, cpl, features, (int)in64.result, (int)in32.result,
+                 in64.status, in32.status);
+    }
+}
+
+/* XMM registers and the output in registers are for 64-bit callers: without these features. */
+static const char *const feature_lists[] = {"", "spinlocks=0xfff,ipi,tlbflush,post-messages,"
+                                                "signal-events,vp-registers,extended-hypercalls"};
+
+static void test_every_code_has_one_answer(void **state)
+{
+    (void)state;
+    for (size_t list = 0; list < sizeof(feature_lists) / sizeof(feature_lists[0]); list++) {
+        for (uint32_t code = 0; code < CODES; code++) {
+            expect_one_answer(feature_lists[list], 0, code | FAST, 0x30, 1);
+            expect_one_answer(feature_lists[list], 0, code | FAST, 0, 0);
+            expect_one_answer(feature_lists[list], 3, code | FAST, 0x30, 1);
+        }
+    }
+}
+
+/* Whatever else is in the control word, one bit at a time. */
+static void test_every_control_bit_has_one_answer(void **state)
+{
+    static const uint16_t codes[] = {HvCallNotifyLongSpinWait, HvCallSendSyntheticClusterIpi,
+                                     HvCallSignalEvent};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        for (uint32_t bit = 17; bit < 64; bit++) {
+            expect_one_answer(feature_lists[1], 0, codes[i] | FAST | UINT64_C(1) << bit, 0x30, 1);
+        }
+    }
+}
+
+/* What it leaves alone: every register but RAX. */
+static void test_only_the_status_changes(void **state)
+{
+    struct hvtlfs_hypercall_regs regs, before;
+    struct fixture fixture;
+
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "ipi";
+    fixture_start(&fixture);
+    memset(&regs, 0x5A, sizeof(regs));
+    regs.mode = HVTLFS_MODE_LONG64;
+    regs.cpl = 0;
+    load(&regs, HvCallSendSyntheticClusterIpi | FAST, 0x30, 2);
+    before = regs;
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_DONE);
+    assert_int_equal(regs.rax, 0);
+    assert_int_equal(regs.changed, HVTLFS_CHANGED_RAX);
+    before.rax = regs.rax;
+    before.changed = regs.changed;
+    assert_memory_equal(&regs, &before, sizeof(regs));
+    fixture_stop(&fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_code_has_one_answer),
+        cmocka_unit_test(test_every_control_bit_has_one_answer),
+        cmocka_unit_test(test_only_the_status_changes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
