@@ -318,6 +318,15 @@ HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_kvm_result hvtlfs_kvm_exit(struct hvtlfs_
 HVTLFS_API int hvtlfs_kvm_run(struct hvtlfs_kvm *kvm, uint32_t vp_index);
 
 /**
+ * Bring a VP's thread back to the VMM: its KVM_RUN ends with EINTR, or its next hvtlfs_kvm_enter() fails
+ * with it; perhaps both. For whatever the VMM wants to do before the guest goes on, also from a
+ * callback, such as system_reset, on the VP's own thread. A VP without a vCPU is back already.
+ *
+ * Any thread.
+ */
+HVTLFS_API void hvtlfs_kvm_kick(struct hvtlfs_kvm *kvm, uint32_t vp_index);
+
+/**
  * Finish the instruction of the last exit without running the guest any further: before the VMM reads,
  * changes or saves a vCPU's registers after #HVTLFS_KVM_HANDLED.
  *
