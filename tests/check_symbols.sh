@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check_symbols.sh SHARED STATIC GENERATED_INCLUDE
+# check_symbols.sh SHARED STATIC SONAME HEADER...
 #
 # The shared library exports exactly the functions that the public headers declare with HVTLFS_API;
 # every global of the static library carries one of our two prefixes; the soname is the right one.
 set -u
-source_dir=$(cd "$(dirname "$0")/.." && pwd)
-shared=${1:?usage: check_symbols.sh SHARED STATIC GENERATED_INCLUDE}
+shared=${1:?usage: check_symbols.sh SHARED STATIC SONAME HEADER...}
 static=${2:?}
-generated=${3:?}
+wanted=${3:?}
+shift 3
 nm=${NM:-nm}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -16,7 +16,7 @@ failed=0
 
 # One declaration a line, without comments and preprocessor lines; then the name before the
 # first parenthesis of those that begin with HVTLFS_API.
-cat "$source_dir"/include/hvtlfs/*.h "$generated"/hvtlfs/*.h |
+cat "$@" |
     awk '
         /^[ \t]*#/ { while (/\\$/ && (getline > 0)); next }
         { text = text " " $0 }
@@ -59,8 +59,8 @@ if [ -s "$work/foreign" ]; then
 fi
 
 soname=$(readelf -d "$shared" | sed -n 's/.*(SONAME).*\[\(.*\)\].*/\1/p')
-if [ "$soname" != libhvtlfs.so.0 ]; then
-    echo "FAIL: the soname is '$soname', not libhvtlfs.so.0"
+if [ "$soname" != "$wanted" ]; then
+    echo "FAIL: the soname is '$soname', not $wanted"
     failed=1
 fi
 

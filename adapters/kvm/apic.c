@@ -4,23 +4,20 @@
  * where the VP is in it, otherwise in the page of registers. The kernel lets interrupts in without
  * asking, so nobody here can know when an EOI may be left out: lazy EOI is never armed.
  */
-#include <sys/ioctl.h>
-#include <time.h>
-
-#include "adapter.h"
+#include "helper.h"
 
 enum {
     MSR_TPR = 0x808,
     MSR_EOI = 0x80B,
     MSR_ICR = 0x830,
     PAGE_ID = 0x20,
-    PAGE_TPR = 0x80,
-    PAGE_ISR = 0x100,
-    PAGE_IRR = 0x200,
     PAGE_ICR = 0x300,
     PAGE_ICR_HIGH = 0x310,
-    IDLE_NS = 50000,   /* between two looks */
-    IDLE_LOOKS = 2000, /* then the guest may look for itself: waking up for nothing is harmless */
+    /* Destination shorthands of ICR. */
+    TO_DESTINATION = 0,
+    TO_SELF = 1,
+    TO_ALL = 2,
+    TO_OTHERS = 3,
 };
 
 static const uint32_t msr_of[] = {
@@ -35,7 +32,7 @@ union one_msr {
     uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
 };
 
-static uint32_t page_get(const struct kvm_lapic_state *page, unsigned offset)
+uint32_t hvti_kvm_apic_page_get(const struct kvm_lapic_state *page, unsigned offset)
 {
     uint32_t value = 0;
 
@@ -53,106 +50,108 @@ static void page_put(struct kvm_lapic_state *page, unsigned offset, uint32_t val
 }
 
 /* Eight registers, 16 bytes apart, are a map of the vectors. */
-static bool page_clear_highest(struct kvm_lapic_state *page, unsigned map)
+int hvti_kvm_apic_highest(const struct kvm_lapic_state *page, unsigned map)
 {
     for (unsigned word = 8; word-- > 0;) {
-        uint32_t bits = page_get(page, map + 16 * word);
+        uint32_t bits = hvti_kvm_apic_page_get(page, map + 16 * word);
 
         if (bits != 0) {
-            page_put(page, map + 16 * word, bits & ~(UINT32_C(1) << (31 - __builtin_clz(bits))));
-            return true;
+            return (int)(32 * word) + 31 - __builtin_clz(bits);
         }
     }
-    return false;
+    return -1;
 }
 
-static bool page_any(const struct kvm_lapic_state *page, unsigned map)
+static void page_clear_highest(struct kvm_lapic_state *page, unsigned map)
 {
-    for (unsigned word = 0; word < 8; word++) {
-        if (page_get(page, map + 16 * word) != 0) {
-            return true;
-        }
+    int vector = hvti_kvm_apic_highest(page, map);
+
+    if (vector >= 0) {
+        unsigned offset = map + 16 * ((unsigned)vector / 32);
+
+        page_put(page, offset,
+                 hvti_kvm_apic_page_get(page, offset) & ~(UINT32_C(1) << vector % 32));
     }
-    return false;
 }
 
-/* What the kernel does for a store to ICR, as far as an MSI can: fixed, physical or to itself. */
-static void page_send(const struct adapter_vp *vp, const struct kvm_lapic_state *page, uint64_t icr)
+static bool msi_send(const struct hvti_kvm_vp *vp, uint32_t destination, uint64_t icr)
 {
-    bool self = (icr >> 18 & 3) == 1;
-    uint32_t to = self ? page_get(page, PAGE_ID) >> 24 : (uint32_t)(icr >> 56);
     struct kvm_msi msi = {
-        .address_lo = 0xFEE00000u | to << 12,
-        .data = (uint32_t)icr & 0x7FF,
+        .address_lo = 0xFEE00000u | (destination & 0xFF) << 12 | ((uint32_t)icr >> 9 & 4),
+        .data = (uint32_t)icr & 0x7FF, /* vector and delivery mode */
     };
 
-    (void)ioctl(vp->adapter->vm, KVM_SIGNAL_MSI, &msi);
+    return hvti_kvm_vm_call(vp->kvm, KVM_SIGNAL_MSI, &msi) >= 0;
 }
 
-static void page_write(const struct adapter_vp *vp, enum hvtlfs_apic_register reg, uint64_t value)
+/* What the kernel does for a store to ICR: send it, by an MSI here, which has no shorthands. */
+static bool page_send(const struct hvti_kvm_vp *vp, const struct kvm_lapic_state *page,
+                      uint64_t icr)
+{
+    unsigned shorthand = (unsigned)(icr >> 18 & 3);
+    uint64_t physical = icr & ~UINT64_C(0x800);
+    bool sent = true;
+
+    if (shorthand == TO_DESTINATION) {
+        return msi_send(vp, (uint32_t)(icr >> 56), icr);
+    }
+    if (shorthand == TO_SELF) {
+        return msi_send(vp, hvti_kvm_apic_page_get(page, PAGE_ID) >> 24, physical);
+    }
+    for (uint32_t n = 0; n < vp->kvm->vp_count; n++) {
+        const struct hvti_kvm_vp *target = &vp->kvm->vps[n];
+
+        if (target->fd >= 0 && (target != vp || shorthand == TO_ALL)) {
+            sent = msi_send(vp, target->apic_id, physical) && sent;
+        }
+    }
+    return sent;
+}
+
+static bool page_write(struct hvti_kvm_vp *vp, enum hvtlfs_apic_register reg, uint64_t value)
 {
     struct kvm_lapic_state page;
 
-    if (ioctl(vp->fd, KVM_GET_LAPIC, &page) != 0) {
-        return;
+    if (hvti_kvm_vp_call(vp, KVM_GET_LAPIC, &page) != 0) {
+        return false;
     }
     switch (reg) {
     case HVTLFS_APIC_EOI:
-        (void)page_clear_highest(&page, PAGE_ISR);
+        page_clear_highest(&page, HVTI_KVM_APIC_ISR);
         break;
     case HVTLFS_APIC_TPR:
-        page_put(&page, PAGE_TPR, (uint32_t)value);
+        page_put(&page, HVTI_KVM_APIC_TPR, (uint32_t)value);
         break;
     case HVTLFS_APIC_ICR:
         page_put(&page, PAGE_ICR, (uint32_t)value);
         page_put(&page, PAGE_ICR_HIGH, (uint32_t)(value >> 32));
         break;
     }
-    (void)ioctl(vp->fd, KVM_SET_LAPIC, &page);
-    if (reg == HVTLFS_APIC_ICR) {
-        page_send(vp, &page, value);
-    }
+    return hvti_kvm_vp_call(vp, KVM_SET_LAPIC, &page) == 0 &&
+           (reg != HVTLFS_APIC_ICR || page_send(vp, &page, value));
 }
 
-void adapter_apic_write(struct adapter_vp *vp, enum hvtlfs_apic_register reg, uint64_t value)
+bool hvti_kvm_apic_write(struct hvti_kvm_vp *vp, enum hvtlfs_apic_register reg, uint64_t value)
 {
     union one_msr msr = {.msrs.nmsrs = 1};
 
     msr.msrs.entries[0] = (struct kvm_msr_entry){.index = msr_of[reg], .data = value};
-    if (ioctl(vp->fd, KVM_SET_MSRS, &msr) != 1) {
-        page_write(vp, reg, value);
-    }
+    return hvti_kvm_vp_call(vp, KVM_SET_MSRS, &msr) == 1 || page_write(vp, reg, value);
 }
 
-uint64_t adapter_apic_read(struct adapter_vp *vp, enum hvtlfs_apic_register reg)
+uint64_t hvti_kvm_apic_read(struct hvti_kvm_vp *vp, enum hvtlfs_apic_register reg)
 {
     union one_msr msr = {.msrs.nmsrs = 1};
     struct kvm_lapic_state page;
 
     msr.msrs.entries[0] = (struct kvm_msr_entry){.index = msr_of[reg]};
-    if (ioctl(vp->fd, KVM_GET_MSRS, &msr) == 1) {
+    if (hvti_kvm_vp_call(vp, KVM_GET_MSRS, &msr) == 1) {
         return msr.msrs.entries[0].data;
     }
-    if (ioctl(vp->fd, KVM_GET_LAPIC, &page) != 0) {
+    if (hvti_kvm_vp_call(vp, KVM_GET_LAPIC, &page) != 0) {
         return 0;
     }
-    return reg == HVTLFS_APIC_TPR
-               ? page_get(&page, PAGE_TPR)
-               : (uint64_t)page_get(&page, PAGE_ICR_HIGH) << 32 | page_get(&page, PAGE_ICR);
-}
-
-/* The kernel's own halt waits for an interrupt that can get in; GUEST_IDLE ends with any that is pending
- * (TLFS 7.5), so the kernel is asked again and again. */
-void adapter_idle(struct adapter_vp *vp)
-{
-    static const struct timespec pause = {0, IDLE_NS};
-    struct kvm_lapic_state page;
-
-    for (unsigned i = 0; i < IDLE_LOOKS && !atomic_load(&vp->adapter->stop); i++) {
-        if (atomic_load(&vp->kicked) || ioctl(vp->fd, KVM_GET_LAPIC, &page) != 0 ||
-            page_any(&page, PAGE_IRR)) {
-            return;
-        }
-        (void)nanosleep(&pause, NULL);
-    }
+    return reg == HVTLFS_APIC_TPR ? hvti_kvm_apic_page_get(&page, HVTI_KVM_APIC_TPR)
+                                  : (uint64_t)hvti_kvm_apic_page_get(&page, PAGE_ICR_HIGH) << 32 |
+                                        hvti_kvm_apic_page_get(&page, PAGE_ICR);
 }

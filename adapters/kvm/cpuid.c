@@ -1,58 +1,51 @@
 /* SPDX-License-Identifier: MIT */
-/* A VP's CPUID: what KVM supports, with the library's leaves in place of KVM's own. */
+/* A VP's CPUID: the VMM's, with the library's leaves in place of KVM's own. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include <hvtlfs/cpuid.h>
 
-#include "adapter.h"
+#include "helper.h"
 
-enum { X2APIC_BIT = 1 << 21, HYPERVISOR_LEAVES = 0x40000000, HYPERVISOR_LEAVES_END = 0x40010000 };
+enum {
+    ENTRIES = 256, /* as many as KVM takes */
+    X2APIC_BIT = 1 << 21,
+    HYPERVISOR_LEAVES = 0x40000000,
+    HYPERVISOR_LEAVES_END = 0x40010000,
+};
 
-static struct kvm_cpuid2 *supported(int kvm)
+/* struct kvm_cpuid2 ends in an array of any size. */
+static struct kvm_cpuid2 *table_new(void)
 {
-    size_t size =
-        sizeof(struct kvm_cpuid2) + ADAPTER_CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2);
-    struct kvm_cpuid2 *cpuid = calloc(1, size);
+    struct kvm_cpuid2 *cpuid =
+        calloc(1, sizeof(struct kvm_cpuid2) + ENTRIES * sizeof(struct kvm_cpuid_entry2));
 
-    if (cpuid == NULL) {
-        return NULL;
-    }
-    cpuid->nent = ADAPTER_CPUID_ENTRIES;
-    if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid) != 0) {
-        free(cpuid);
-        return NULL;
+    if (cpuid != NULL) {
+        cpuid->nent = ENTRIES;
     }
     return cpuid;
 }
 
-uint32_t cpuid_gpa_bits(int kvm)
+static bool supported(const struct hvtlfs_kvm_config *config, struct kvm_cpuid2 *cpuid)
 {
-    struct kvm_cpuid2 *cpuid = supported(kvm);
+    return hvti_kvm_call(config, config->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) == 0;
+}
+
+uint32_t hvti_kvm_gpa_bits(const struct hvtlfs_kvm_config *config)
+{
+    struct kvm_cpuid2 *cpuid = table_new();
     uint32_t bits = 0;
 
-    for (uint32_t i = 0; cpuid != NULL && i < cpuid->nent; i++) {
-        if (cpuid->entries[i].function == 0x80000008) {
-            bits = cpuid->entries[i].eax & 0xFF;
+    if (cpuid != NULL && supported(config, cpuid)) {
+        for (uint32_t i = 0; i < cpuid->nent; i++) {
+            if (cpuid->entries[i].function == 0x80000008) {
+                bits = cpuid->entries[i].eax & 0xFF;
+            }
         }
     }
     free(cpuid);
     return bits;
-}
-
-static void drop_hypervisor_leaves(struct kvm_cpuid2 *cpuid)
-{
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < cpuid->nent; i++) {
-        uint32_t leaf = cpuid->entries[i].function;
-
-        if (leaf < HYPERVISOR_LEAVES || leaf >= HYPERVISOR_LEAVES_END) {
-            cpuid->entries[kept++] = cpuid->entries[i];
-        }
-    }
-    cpuid->nent = kept;
 }
 
 /* What is the VP's own in the leaves that KVM gives for all. */
@@ -72,12 +65,15 @@ static void identify(struct kvm_cpuid_entry2 *entry, uint32_t apic_id)
     }
 }
 
-static void adjust(struct adapter_vp *vp, struct kvm_cpuid_entry2 *entry)
+static bool is_hypervisor_leaf(uint32_t leaf)
 {
-    struct hvtlfs_cpuid_regs regs;
+    return leaf >= HYPERVISOR_LEAVES && leaf < HYPERVISOR_LEAVES_END;
+}
 
-    identify(entry, vp->number);
-    regs = (struct hvtlfs_cpuid_regs){entry->eax, entry->ebx, entry->ecx, entry->edx};
+static void adjust(struct hvti_kvm_vp *vp, struct kvm_cpuid_entry2 *entry)
+{
+    struct hvtlfs_cpuid_regs regs = {entry->eax, entry->ebx, entry->ecx, entry->edx};
+
     if (hvtlfs_cpuid(vp->vp, entry->function, entry->index, &regs)) {
         entry->eax = regs.eax;
         entry->ebx = regs.ebx;
@@ -86,15 +82,33 @@ static void adjust(struct adapter_vp *vp, struct kvm_cpuid_entry2 *entry)
     }
 }
 
-static bool append(struct adapter_vp *vp, struct kvm_cpuid2 *cpuid, uint32_t leaf, uint32_t *max)
+/* All leaves but the hypervisor's, perhaps within one table. False when there are too many. */
+static bool copy(struct kvm_cpuid2 *to, const struct kvm_cpuid2 *from)
+{
+    uint32_t count = from->nent;
+
+    to->nent = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_hypervisor_leaf(from->entries[i].function)) {
+            continue;
+        }
+        if (to->nent == ENTRIES) {
+            return false;
+        }
+        to->entries[to->nent++] = from->entries[i];
+    }
+    return true;
+}
+
+static bool append(struct hvti_kvm_vp *vp, struct kvm_cpuid2 *cpuid, uint32_t leaf, uint32_t *max)
 {
     struct hvtlfs_cpuid_regs regs = {0};
 
-    if (cpuid->nent == ADAPTER_CPUID_ENTRIES) {
-        return false;
-    }
     if (!hvtlfs_cpuid(vp->vp, leaf, 0, &regs)) {
         return true;
+    }
+    if (cpuid->nent == ENTRIES) {
+        return false;
     }
     if (leaf % 0x100 == 0) {
         *max = regs.eax;
@@ -105,7 +119,7 @@ static bool append(struct adapter_vp *vp, struct kvm_cpuid2 *cpuid, uint32_t lea
 }
 
 /* The library may have its leaves at any multiple of 0x100; the first of them tells the last. */
-static bool append_all(struct adapter_vp *vp, struct kvm_cpuid2 *cpuid)
+static bool append_all(struct hvti_kvm_vp *vp, struct kvm_cpuid2 *cpuid)
 {
     for (uint32_t base = HYPERVISOR_LEAVES; base < HYPERVISOR_LEAVES_END; base += 0x100) {
         uint32_t max = 0;
@@ -119,19 +133,72 @@ static bool append_all(struct adapter_vp *vp, struct kvm_cpuid2 *cpuid)
     return true;
 }
 
-bool cpuid_set(struct adapter_vp *vp)
+static enum hvtlfs_status set(struct hvti_kvm_vp *vp, struct kvm_cpuid2 *cpuid,
+                              struct hvtlfs_kvm_error *error)
 {
-    struct kvm_cpuid2 *cpuid = supported(vp->adapter->kvm);
-    bool set;
-
-    if (cpuid == NULL) {
-        return false;
-    }
-    drop_hypervisor_leaves(cpuid);
     for (uint32_t i = 0; i < cpuid->nent; i++) {
         adjust(vp, &cpuid->entries[i]);
     }
-    set = append_all(vp, cpuid) && ioctl(vp->fd, KVM_SET_CPUID2, cpuid) == 0;
-    free(cpuid);
-    return set;
+    if (!append_all(vp, cpuid)) {
+        return hvti_kvm_fail(error, HVTLFS_ERR_FULL, 0, "VP %u: more than %d CPUID leaves",
+                             (unsigned)vp->index, (int)ENTRIES);
+    }
+    if (hvti_kvm_vp_call(vp, KVM_SET_CPUID2, cpuid) == 0) {
+        return HVTLFS_OK;
+    }
+    if (errno == EINVAL && atomic_load(&vp->count.runs) > 0) {
+        return hvti_kvm_fail(error, HVTLFS_ERR_ORDER, EINVAL,
+                             "VP %u has run: KVM has fixed its CPUID", (unsigned)vp->index);
+    }
+    if (errno == EINVAL) {
+        return hvti_kvm_fail(error, HVTLFS_ERR_ORDER, EINVAL,
+                             "KVM refuses the CPUID of VP %u: it has run before it was attached, or "
+                             "a leaf is malformed",
+                             (unsigned)vp->index);
+    }
+    return hvti_kvm_fail(error, HVTLFS_ERR_HOST, errno, "KVM_SET_CPUID2 of VP %u",
+                         (unsigned)vp->index);
+}
+
+static enum hvtlfs_status table_fill(struct hvti_kvm_vp *vp, struct kvm_cpuid2 *table,
+                                     const struct kvm_cpuid2 *cpuid,
+                                     struct hvtlfs_kvm_error *error)
+{
+    if (cpuid == NULL && !supported(&vp->kvm->config, table)) {
+        return hvti_kvm_fail(error, HVTLFS_ERR_HOST, errno, "KVM_GET_SUPPORTED_CPUID");
+    }
+    if (!copy(table, cpuid != NULL ? cpuid : table)) {
+        return hvti_kvm_fail(error, HVTLFS_ERR_FULL, 0, "VP %u: more than %d CPUID leaves",
+                             (unsigned)vp->index, (int)ENTRIES);
+    }
+    for (uint32_t i = 0; cpuid == NULL && i < table->nent; i++) {
+        identify(&table->entries[i], vp->apic_id);
+    }
+    return set(vp, table, error);
+}
+
+enum hvtlfs_status hvtlfs_kvm_vp_cpuid(struct hvtlfs_kvm *kvm, uint32_t vp_index,
+                                       const struct kvm_cpuid2 *cpuid,
+                                       struct hvtlfs_kvm_error *error)
+{
+    struct hvti_kvm_vp *vp = hvti_kvm_usable(kvm, vp_index);
+    struct kvm_cpuid2 *table;
+    enum hvtlfs_status status;
+
+    if (hvti_kvm_forked(kvm, error) != HVTLFS_OK) {
+        return HVTLFS_ERR_ORDER;
+    }
+    if (vp == NULL) {
+        return hvti_kvm_fail(error, HVTLFS_ERR_NOT_FOUND, 0,
+                             "VP %u has no vCPU; hvtlfs_kvm_vp_attach() one first",
+                             (unsigned)vp_index);
+    }
+    table = table_new();
+    if (table == NULL) {
+        return hvti_kvm_fail(error, HVTLFS_ERR_FULL, ENOMEM, "the CPUID of VP %u",
+                             (unsigned)vp_index);
+    }
+    status = table_fill(vp, table, cpuid, error);
+    free(table);
+    return status;
 }

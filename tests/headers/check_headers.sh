@@ -18,6 +18,10 @@ clang_only="-Weverything -Wno-c++98-compat -Wno-c++98-compat-pedantic -Wno-padde
     -Wno-pre-c2x-compat -Wno-declaration-after-statement -Wno-unused-macros
     -Wno-zero-as-null-pointer-constant"
 
+# Where the kernel's headers are, the KVM helper's too; they are system headers to everybody.
+kvm=
+[ -e /usr/include/linux/kvm.h ] && kvm=$source_dir/adapters/kvm/include/hvtlfs/kvm.h
+
 failed=0
 done=0
 
@@ -29,7 +33,7 @@ check() {
         echo "# $compiler is not installed: $standard not checked with it"
         return
     fi
-    for header in "$source_dir"/include/hvtlfs/*.h "$generated"/hvtlfs/*.h; do
+    for header in "$source_dir"/include/hvtlfs/*.h "$generated"/hvtlfs/*.h $kvm; do
         name=${header##*/}
         done=$((done + 1))
         # shellcheck disable=SC2086
@@ -37,7 +41,7 @@ check() {
         if ! printf '#include <hvtlfs/%s>\n#include <hvtlfs/%s>\ntypedef int nothing;\n' \
             "$name" "$name" |
             "$compiler" -x "$language" -std="$standard" $common "$@" \
-                -I "$source_dir/include" -I "$generated" -; then
+                -I "$source_dir/include" -I "$generated" -I "$source_dir/adapters/kvm/include" -; then
             echo "FAIL: <hvtlfs/$name> alone does not compile: $compiler -std=$standard"
             failed=$((failed + 1))
         fi

@@ -98,6 +98,19 @@ if [ -e "$prefix/bin/hvtlfs" ]; then
     step "installed command" "$prefix/bin/hvtlfs" --help && echo "ok: installed command"
 fi
 
+# The helper for KVM, where it was built.
+if [ -e "$prefix/include/hvtlfs/kvm.h" ]; then
+    consume "component kvm" package-kvm -DCMAKE_C_COMPILER="$cc" -DCMAKE_PREFIX_PATH="$prefix"
+    # shellcheck disable=SC2046
+    step "pkg-config hvtlfs-kvm: build" "$cc" -std=c11 "$here/kvm.c" -o "$work/program" \
+        $(pkg-config --cflags --libs hvtlfs-kvm) &&
+        LD_LIBRARY_PATH=$libdir run "pkg-config hvtlfs-kvm" shared "$work/program"
+    # shellcheck disable=SC2046
+    step "pkg-config hvtlfs-kvm, static: build" "$cc" -std=c11 -static "$here/kvm.c" \
+        -o "$work/program" $(pkg-config --static --cflags --libs hvtlfs-kvm) &&
+        run "pkg-config hvtlfs-kvm, static" static "$work/program"
+fi
+
 mv "$prefix" "$work/moved"
 consume "find_package after a move" package -DCMAKE_C_COMPILER="$cc" \
     -DCMAKE_PREFIX_PATH="$work/moved"

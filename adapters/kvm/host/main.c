@@ -6,6 +6,7 @@
 
 static const struct host_trap traps[] = {
     {"out", HVTLFS_TRAP_CUSTOM},
+    {"call", HVTLFS_TRAP_VMCALL},
     {"none", HVTLFS_TRAP_NONE},
     {NULL, HVTLFS_TRAP_NONE},
 };
@@ -16,8 +17,8 @@ static const struct host_program program = {
         "Run a guest image on KVM, with libhvtlfs answering its MSR and hypercall exits in user\n"
         "space; the kernel needs no Hyper-V of its own.",
     .traps = traps,
-    .trap_help = "out (default), none",
-    .max_vps = ADAPTER_MAX_VPS,
+    .trap_help = "out (default), call (VMCALL or VMMCALL, where KVM intercepts them), none",
+    .max_vps = MACHINE_MAX_VPS,
 };
 
 static enum host_exit run(struct machine *machine)
@@ -32,8 +33,13 @@ static enum host_exit run(struct machine *machine)
     };
 
     machine_run(machine);
-    for (uint32_t n = 0; n < machine->adapter.vp_count; n++) {
-        tally_add(&total, &machine->adapter.vps[n].tally);
+    for (uint32_t n = 0; n < machine->vp_count; n++) {
+        struct hvtlfs_kvm_counters counters = {.size = sizeof counters};
+
+        if (hvtlfs_kvm_read_counters(machine->hv, n, &counters) == HVTLFS_OK) {
+            machine->vps[n].tally.refused_stores = counters.refused_stores;
+        }
+        tally_add(&total, &machine->vps[n].tally);
     }
     result.finished = machine->finished;
     result.status = machine->status;

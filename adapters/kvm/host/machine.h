@@ -3,19 +3,46 @@
 #ifndef HVTLFS_KVM_MACHINE_H
 #define HVTLFS_KVM_MACHINE_H
 
-#include "adapter.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <hvtlfs/kvm.h>
+
+#include "debugger.h"
 #include "options.h"
 #include "report.h"
+
+enum { MACHINE_MAX_VPS = 64 };
 
 #define MACHINE_RAM_BYTES (UINT64_C(16) << 20)
 #define MACHINE_HOLE_GPA UINT64_C(0xD0000000)
 
+struct machine;
+
+struct machine_vp {
+    struct machine *machine;
+    uint32_t number;
+    int fd;
+    struct kvm_run *run;
+    struct tally tally; /* written on its thread */
+    pthread_t thread;
+};
+
 struct machine {
     const struct host_options *options;
-    struct adapter adapter;
+    int kvm;
+    int vm;
+    size_t run_size;
+    struct hvtlfs_kvm *hv;
+    struct debugger debugger;
     uint8_t *ram;
+    struct machine_vp vps[MACHINE_MAX_VPS];
+    uint32_t vp_count;
+    struct hvtlfs_kvm_error error;
     struct console console;
-    pthread_mutex_t mutex; /* guards what follows, and the console */
+    atomic_bool stop;
+    atomic_bool reset;      /* the guest asked for a system reset */
+    pthread_mutex_t mutex;  /* guards what follows, and the console */
     pthread_cond_t changed;
     uint32_t threads; /* running */
     bool finished;
