@@ -47,7 +47,7 @@ const char *hvti_host_missing_required(const struct hvti_host *host)
     if (!host->ops.gpa_write) {
         return "gpa_write";
     }
-    return host->ops.gpa_probe ? NULL : "gpa_probe";
+    return host->ops.gpa_probe || hvti_host_maps_overlays(host) ? NULL : "gpa_probe";
 }
 
 uint32_t hvti_host_needs_met(const struct hvti_host *host)

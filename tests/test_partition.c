@@ -78,6 +78,19 @@ static void a_missing_required_callback_is_named(void **state)
     expect_error(HVTLFS_ERR_NO_CALLBACK, "gpa_write");
     model_host_configure(fixture.host, &fixture.config);
     fixture.config.ops.gpa_probe = NULL;
+    fixture.config.ops.overlay_set = NULL;
+    expect_error(HVTLFS_ERR_NO_CALLBACK, "gpa_probe");
+}
+
+static void a_host_that_maps_overlays_needs_no_probe(void **state)
+{
+    (void)state;
+    model_host_configure(fixture.host, &fixture.config);
+    assert_non_null(fixture.config.ops.overlay_set);
+    assert_non_null(fixture.config.ops.overlay_clear);
+    fixture.config.ops.gpa_probe = NULL;
+    assert_int_equal(try(NULL), HVTLFS_OK);
+    fixture.config.ops.overlay_clear = NULL;
     expect_error(HVTLFS_ERR_NO_CALLBACK, "gpa_probe");
 }
 
@@ -371,6 +384,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         HOSTED(the_defaults_with_three_callbacks_make_a_partition),
         HOSTED(a_missing_required_callback_is_named),
+        HOSTED(a_host_that_maps_overlays_needs_no_probe),
         HOSTED(the_number_of_vps_is_1_to_4096),
         HOSTED(a_vp_index_is_below_4096_and_given_once),
         HOSTED(an_apic_id_is_any_number_given_once),

@@ -7,7 +7,8 @@
 #
 # NAME... runs the boots of those names only (see --list), --build stops before the first boot.
 # Wants the library configured and built in build/ (./dev build) and the packages that ./dev linux
-# installs. Everything lands in build/qemu; docs/QEMU.md explains.
+# installs. Everything lands in build/qemu; docs/QEMU.md explains. HVTLFS_QEMU in the environment names
+# a QEMU with the patches that is to be used instead of building one.
 #
 # Nothing here names a package source: the machine's own are used, with the sources of packages
 # added, in a configuration of apt that is private to build/qemu.
@@ -16,7 +17,7 @@ set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=$root/build/qemu
-qemu=$work/build/qemu-system-x86_64
+qemu=${HVTLFS_QEMU:-$work/build/qemu-system-x86_64}
 # /usr/bin first: QEMU's build wants the python that Debian's meson belongs to.
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin:$PATH
 
@@ -268,7 +269,7 @@ enlightened() {
 
 # exits: what the library counted, as comments of the report
 exits() {
-    sed -n 's/^hyperv_tcg_description \(exits .*\)/#     \1/p; s/^hyperv_tcg_description \(feature .*: never used\)/#     \1/p' \
+    sed -n 's/^exits .*/#     &/p; s/^feature .*: never used$/#     &/p' \
         "$work/logs/$name.qemu"
 }
 
@@ -324,7 +325,7 @@ main() {
         declare -F "boot_${n//-/_}" >/dev/null || die "no boot '$n'; --list lists them"
     done
     mkdir -p "$work/logs"
-    make_qemu
+    [[ ${HVTLFS_QEMU-} ]] || make_qemu
     make_guest
     [[ $build_only ]] && return
     say "1..${#names[@]}"

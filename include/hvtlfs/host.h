@@ -226,7 +226,8 @@ struct hvtlfs_host_ops {
     /** Copy to guest physical memory; like gpa_read. Nothing is written when it returns false. */
     bool (*gpa_write)(void *context, uint64_t gpa, const void *buffer, size_t size);
 
-    /** What lies at the page of @p gpa below all overlays. Must not call the library. */
+    /** What lies at the page of @p gpa below all overlays. Must not call the library. Not asked, and
+     * may be NULL, where overlay_set and overlay_clear are given. */
     enum hvtlfs_gpa_kind (*gpa_probe)(void *context, uint64_t gpa);
 
     /* ---- Overlays: without these two the library swaps page contents through gpa_read/gpa_write ---- */
