@@ -31,16 +31,14 @@ static uint64_t partition_tsc(const struct hvtlfs_vp *vp)
 static uint64_t give(struct hvti_clock *clock, uint64_t now)
 {
     uint64_t given = load_shared(&clock->given);
-    uint64_t seen, value;
+    uint64_t expected, value;
 
-    for (;;) {
-        value = now > given ? now : given;
-        seen = __sync_val_compare_and_swap(&clock->given, given, value + 1);
-        if (seen == given) {
-            return value;
-        }
-        given = seen;
-    }
+    do {
+        expected = given;
+        value = now > expected ? now : expected;
+        given = __sync_val_compare_and_swap(&clock->given, expected, value + 1);
+    } while (given != expected);
+    return value;
 }
 
 static uint64_t host_reading(struct hvtlfs_vp *vp, uint64_t offset, bool for_msr)

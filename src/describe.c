@@ -149,15 +149,11 @@ struct page {
     bool comma;
 };
 
+/* All of them are words of the library's own: nothing in them needs a backslash. */
 static void quote(struct page *page, const char *words)
 {
     sentence_char(&page->text, '"');
-    for (; *words; words++) {
-        if (*words == '"' || *words == '\\') {
-            sentence_char(&page->text, '\\');
-        }
-        sentence_char(&page->text, *words >= ' ' ? *words : ' ');
-    }
+    sentence_add(&page->text, words);
     sentence_char(&page->text, '"');
 }
 

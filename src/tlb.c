@@ -69,25 +69,24 @@ void hvti_tlb_reset(struct hvtlfs_vp *vp)
 static bool put(struct hvti_flush_queue *queue, const struct hvti_flush_cell *entry)
 {
     uint32_t tail = __atomic_load_n(&queue->tail, __ATOMIC_RELAXED);
-    uint32_t attempt;
+    uint32_t attempts = MAX_ATTEMPTS;
+    struct hvti_flush_cell *cell;
+    uint32_t turn;
 
-    for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        struct hvti_flush_cell *cell = &queue->cells[tail % HVTLFS_FLUSH_QUEUE_SIZE];
-
-        if (__atomic_load_n(&cell->turn, __ATOMIC_ACQUIRE) != tail) {
+    do {
+        turn = tail;
+        cell = &queue->cells[turn % HVTLFS_FLUSH_QUEUE_SIZE];
+        if (!attempts-- || __atomic_load_n(&cell->turn, __ATOMIC_ACQUIRE) != turn) {
             return false; /* full, or overtaken */
         }
         /* A failed exchange loads the present tail. */
-        if (__atomic_compare_exchange_n(&queue->tail, &tail, tail + 1, false, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED)) {
-            cell->flags = entry->flags;
-            cell->address_space = entry->address_space;
-            cell->range = entry->range;
-            __atomic_store_n(&cell->turn, tail + 1, __ATOMIC_RELEASE);
-            return true;
-        }
-    }
-    return false;
+    } while (!__atomic_compare_exchange_n(&queue->tail, &tail, turn + 1, false, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED));
+    cell->flags = entry->flags;
+    cell->address_space = entry->address_space;
+    cell->range = entry->range;
+    __atomic_store_n(&cell->turn, turn + 1, __ATOMIC_RELEASE);
+    return true;
 }
 
 static bool take(struct hvti_flush_queue *queue, struct hvti_flush_cell *entry)
