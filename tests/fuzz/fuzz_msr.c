@@ -187,7 +187,6 @@ static void time_and_moves(struct setup *setup, struct input *input)
             fuzz_host.tsc_hz = 1000000000u + how * 1000000u;
             fuzz_host.tsc_fraction = 0;
             setup->config.tsc_hz = fuzz_host.tsc_hz;
-            setup->config.invariant_tsc = !(how & 8);
         }
         break;
     case 4:

@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "host.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include <hvtlfs/stats.h>
@@ -22,6 +23,21 @@ _Noreturn void fuzz_broken(const char *claim, const char *file, int line)
 {
     fprintf(stderr, "%s:%d: not so: %s\n", file, line, claim);
     abort();
+}
+
+void fuzz_say(const char *format, ...)
+{
+    static int wanted = -1;
+    va_list arguments;
+
+    if (wanted < 0) {
+        wanted = getenv("FUZZ_SAY") != NULL;
+    }
+    if (wanted) {
+        va_start(arguments, format);
+        (void)vfprintf(stderr, format, arguments);
+        va_end(arguments);
+    }
 }
 
 static bool fails(void)

@@ -24,6 +24,9 @@
 
 _Noreturn void fuzz_broken(const char *claim, const char *file, int line);
 
+/* With FUZZ_SAY in the environment: what the target does, to understand a finding. */
+__attribute__((format(printf, 1, 2))) void fuzz_say(const char *format, ...);
+
 #define HOST_PAGES 16u /* of RAM, from GPA 0 on */
 #define HOST_RAM (HOST_PAGES * HVTLFS_PAGE_SIZE)
 #define HOST_VPS 64u
