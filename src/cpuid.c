@@ -26,7 +26,8 @@ static void feature_bits(uint64_t features, uint32_t leaf, uint32_t reg[4])
     uint64_t rest;
     size_t i;
 
-    for (rest = features; rest; rest &= rest - 1) {
+    /* The set is the caller's; what is no feature shows nothing. */
+    for (rest = features & (BIT64(HVTLFS_FEATURE_COUNT) - 1); rest; rest &= rest - 1) {
         const struct hvti_feature_row *row = &hvti_feature_rows[lowest_bit(rest)];
 
         for (i = 0; i < ARRAY_LEN(row->cpuid) && row->cpuid[i].used; i++) {

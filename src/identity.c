@@ -15,11 +15,22 @@ static uint32_t page_slot(const struct hvtlfs_partition *partition)
 /* Written anew for each appearance: PatchGuard wants it constant only between two of them. */
 static void fill_page(struct hvtlfs_partition *partition, uint32_t slot)
 {
-    uint8_t *page = partition->overlays.pages + (size_t)slot * HVTLFS_PAGE_SIZE;
+    uint8_t *page = hvti_overlay_bytes(partition, slot);
 
     /* Cannot fail: the configuration was checked at init. */
     (void)hvtlfs_hypercall_page_assemble(page, partition->trap, partition->trap_code,
                                          partition->trap_size);
+}
+
+/* Where it is not shown it has no content, so that a write that is refused leaves nothing behind. */
+static bool move_page(struct hvtlfs_partition *partition, uint32_t slot, uint64_t gpa)
+{
+    bool done = hvti_overlay_move(partition, slot, gpa);
+
+    if (hvti_overlay_gpa(partition, slot) == HVTI_NOWHERE) {
+        memset(hvti_overlay_bytes(partition, slot), 0, HVTLFS_PAGE_SIZE);
+    }
+    return done;
 }
 
 static bool show_page(struct hvtlfs_partition *partition, uint64_t gpa)
@@ -32,12 +43,12 @@ static bool show_page(struct hvtlfs_partition *partition, uint64_t gpa)
     if (hvti_overlay_gpa(partition, slot) == HVTI_NOWHERE) {
         fill_page(partition, slot);
     }
-    return hvti_overlay_move(partition, slot, gpa);
+    return move_page(partition, slot, gpa);
 }
 
 static bool hide_page(struct hvtlfs_partition *partition)
 {
-    return hvti_overlay_move(partition, page_slot(partition), HVTI_NOWHERE);
+    return move_page(partition, page_slot(partition), HVTI_NOWHERE);
 }
 
 enum hvtlfs_msr_result hvti_guest_os_id_read(struct hvtlfs_vp *vp, uint32_t number,

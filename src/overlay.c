@@ -150,6 +150,17 @@ static void host_clear(struct hvtlfs_partition *partition, uint32_t slot)
     hvti_host_overlay_clear(&partition->host, &overlay);
 }
 
+/* What lies below comes up. A page that the host cannot show any more is out of the guest's reach, as
+ * one that it could not show at first, and the next one gets its turn. */
+static void map_below(struct hvtlfs_partition *partition, uint32_t slot, uint64_t gpa)
+{
+    struct hvti_overlays *overlays = &partition->overlays;
+
+    while ((slot = find_below(overlays, gpa, slot)) != HVTI_NO_SLOT && !host_set(partition, slot)) {
+        overlays->gpa[slot] = HVTI_NOWHERE;
+    }
+}
+
 static bool map_in(struct hvtlfs_partition *partition, uint32_t slot, uint64_t gpa)
 {
     struct hvti_overlays *overlays = &partition->overlays;
@@ -166,9 +177,7 @@ static bool map_in(struct hvtlfs_partition *partition, uint32_t slot, uint64_t g
     shown = host_set(partition, slot);
     if (!shown) {
         overlays->gpa[slot] = HVTI_NOWHERE;
-        if (below != HVTI_NO_SLOT) {
-            (void)host_set(partition, below); /* it could be shown a moment ago */
-        }
+        map_below(partition, slot, gpa);
     }
     return shown;
 }
@@ -177,13 +186,10 @@ static void map_out(struct hvtlfs_partition *partition, uint32_t slot)
 {
     struct hvti_overlays *overlays = &partition->overlays;
     uint64_t gpa = overlays->gpa[slot];
-    uint32_t below = find_below(overlays, gpa, slot);
 
     if (find_above(overlays, gpa, slot) == HVTI_NO_SLOT) {
         host_clear(partition, slot);
-        if (below != HVTI_NO_SLOT) {
-            (void)host_set(partition, below);
-        }
+        map_below(partition, slot, gpa);
     }
     overlays->gpa[slot] = HVTI_NOWHERE;
 }
