@@ -3,7 +3,7 @@
  * @file hvtlfs.h
  * Everything a VMM includes.
  *
- * @mainpage libhvtlfs
+ * @page page_conventions Conventions of the interface
  *
  * A VMM hands the library three exits (CPUID, MSR, hypercall) and a clock; the library hands back
  * exactly what the Hyper-V Top-Level Functional Specification (TLFS) says the guest must see. The

@@ -30,8 +30,10 @@ HVTLFS_BEGIN_DECLS
 /** The most VPs a partition can have, and one more than the highest VP index (HV_VP_SET, TLFS 7.8.7.3). */
 #define HVTLFS_MAX_VPS 4096u
 
-/** The most connections and message buffers a partition can have. */
+/** The most connections a partition can have. */
 #define HVTLFS_MAX_CONNECTIONS 4096u
+
+/** The most message buffers a partition can have. */
 #define HVTLFS_MAX_MESSAGE_BUFFERS 262144u
 
 /** Alignment in bytes of the memory given to hvtlfs_partition_init(). */

@@ -19,7 +19,7 @@ HVTLFS_BEGIN_DECLS
 
 /** Status of a library call. Zero is success; every other value is an error that changed nothing. */
 enum hvtlfs_status {
-    HVTLFS_OK = 0,
+    HVTLFS_OK = 0, /**< Done. */
 
     /* The caller's arguments */
     HVTLFS_ERR_ARGUMENT = 1,         /**< A pointer is NULL or a number is out of its documented range. */

@@ -10,8 +10,8 @@
  * Names
  *  - What the TLFS names keeps its name, letter for letter: MSRs, statuses, call codes,
  *    register names, message types.
- *  - A CPUID field is HV_CPUID_<leaf>_<register>_<word>, an MSR field HV_MSR_<msr>_<word>,
- *    where <word> is the TLFS word in capitals with underscores: AccessVpIndex of leaf
+ *  - A CPUID field is `HV_CPUID_<leaf>_<register>_<word>`, an MSR field `HV_MSR_<msr>_<word>`,
+ *    where `<word>` is the TLFS word in capitals with underscores: AccessVpIndex of leaf
  *    0x40000003 is HV_CPUID_FEATURES_EAX_ACCESS_VP_INDEX. A field of one bit is the bit's
  *    mask. A wider field has two constants, _SHIFT and _MASK; the mask is in place, so the
  *    field of `value` is `(value & X_MASK) >> X_SHIFT`. A field as wide as its register has
