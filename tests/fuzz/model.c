@@ -565,7 +565,7 @@ static enum model_result write_hypercall(struct model *model, uint64_t value)
 
 static enum model_result write_crash_control(struct model *model, uint64_t value)
 {
-    model->crashes += value >> 63 & 1; /* 4.3.2: CrashNotify */
+    model->crashes += (uint32_t)(value >> 63); /* 4.3.2: CrashNotify */
     return MODEL_DONE;
 }
 
