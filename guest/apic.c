@@ -16,6 +16,9 @@ enum {
     APIC_SOFTWARE_ENABLE = 0x100,
     APIC_SPURIOUS_VECTOR = 0xFF,
     OPEN_TURNS = 4000,
+    ICR_INIT_OTHERS = 0xC4500, /* all but self, level assert */
+    ICR_SIPI_OTHERS = 0xC4600, /* + page number */
+    START_TURNS = 1000000,     /* longer than the 10 ms that old processors want between the two */
 };
 
 #define APIC_PAGE UINT64_C(0xFEE00000)
@@ -57,6 +60,33 @@ void apic_enter(void)
     }
     apic_write(APIC_SPURIOUS, APIC_SOFTWARE_ENABLE | APIC_SPURIOUS_VECTOR);
     apic_write(APIC_TPR, 0);
+}
+
+static void pause_turns(unsigned turns)
+{
+    for (unsigned i = 0; i < turns; i++) {
+        cpu_pause();
+    }
+}
+
+static void send_to_others(uint32_t command)
+{
+    if (x2apic) {
+        wrmsr(MSR_X2APIC + APIC_ICR, command);
+    } else {
+        apic_write(APIC_ICR, command);
+    }
+}
+
+/* Processors that have been started ignore the second SIPI. */
+void apic_start_others(uint32_t gpa)
+{
+    apic_enter();
+    send_to_others(ICR_INIT_OTHERS);
+    pause_turns(START_TURNS);
+    send_to_others(ICR_SIPI_OTHERS | gpa >> 12);
+    pause_turns(START_TURNS / 10);
+    send_to_others(ICR_SIPI_OTHERS | gpa >> 12);
 }
 
 uint32_t apic_id(void)

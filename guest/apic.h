@@ -22,6 +22,9 @@ void apic_eoi(void);
  * Not every hypervisor looks at each instruction whether interrupts are open. */
 uint32_t interrupts_take(unsigned vector);
 
+/* VP 0, before apic_enter(): start all others in real mode at a page below 1 MiB. */
+void apic_start_others(uint32_t gpa);
+
 /* A fixed, edge-triggered interrupt to the local APIC with this identifier. */
 void apic_send(uint32_t destination, uint8_t vector);
 

@@ -7,7 +7,9 @@
  *  - e_entry, 64-bit: long mode (identity-mapped, or with paging off where an emulator allows that),
  *    interrupts off, RDI = physical address of a struct boot_info, RSI = number of the VP. Every VP
  *    enters here; VP 0 does the work, the others wait to be given some.
- *  - the PVH note (XEN_ELFNOTE_PHYS32_ENTRY), 32-bit protected mode without paging: one VP, no boot_info.
+ *  - the PVH note (XEN_ELFNOTE_PHYS32_ENTRY), 32-bit protected mode without paging: VP 0 alone, no
+ *    boot_info. The command line may say `vps=N`: the guest then starts N - 1 others itself, by INIT and
+ *    SIPI to their local APICs, whose identifiers must be 1 to N - 1. `hole=ADDRESS` is hole_gpa below.
  *
  * The guest prints by bytes to BOOT_PORT_DEBUG and ends by a doubleword to BOOT_PORT_EXIT, 0 meaning
  * that all is well. Under QEMU these are `-debugcon` and `isa-debug-exit`.

@@ -20,7 +20,7 @@ static const struct topic *const topics[] = {
 };
 
 /* start.S comes here on every VP. */
-void guest_entry(const struct boot_info *told, unsigned number) __attribute__((noreturn));
+void guest_entry(const void *told, unsigned number) __attribute__((noreturn));
 
 static void wait_for_all(void)
 {
@@ -44,7 +44,7 @@ static unsigned judge(void)
     return tap_end() ? 0 : 1;
 }
 
-void guest_entry(const struct boot_info *told, unsigned number)
+void guest_entry(const void *told, unsigned number)
 {
     if (number == 0) {
         vp_open(told);

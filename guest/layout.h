@@ -19,6 +19,9 @@
 #define VP_GUARD 0
 #define VP_TSS_RSP0 12
 
+/* Below 1 MiB, where a processor begins after a SIPI: a copy of secondary16. A whole page. */
+#define SECONDARY_GPA 0x8000
+
 /* The window: 512 pages of virtual addresses from 4 GiB on, mapped one by one as needed. */
 #define WINDOW_PAGES 512
 

@@ -2,6 +2,8 @@
 /* The two entries of the image, the descriptor table and the page tables. */
 #include "layout.h"
 
+#define BOOT_MAX_VPS 64         /* as in boot.h, which is C */
+
 #define CR0_PE 0x1
 #define CR0_MP 0x2
 #define CR0_EM 0x4
@@ -23,7 +25,7 @@
 
     .text
 
-/* PVH: 32-bit protected mode, flat segments, no paging. Go to long mode, then on as VP 0. */
+/* PVH: 32-bit protected mode, flat segments, no paging, EBX = hvm_start_info. Go on as VP 0. */
     .code32
     .globl start32
 start32:
@@ -32,6 +34,9 @@ start32:
     movb $0xff, %al             /* a machine with this entry has 8259s, which its firmware left open */
     outb %al, $0x21
     outb %al, $0xa1
+    movl %ebx, %edi
+    xorl %esi, %esi
+to_long_mode:
     movl $pml4, %eax
     movl %eax, %cr3
     movl %cr4, %eax
@@ -45,11 +50,42 @@ start32:
     orl $(CR0_PE | CR0_PG), %eax
     movl %eax, %cr0
     lgdt gdt_pointer
-    xorl %edi, %edi             /* no boot_info */
-    xorl %esi, %esi
     ljmpl $GDT_CODE0, $start64
 
-/* RDI = boot_info or 0, RSI = number of the VP. */
+/* Behind a SIPI: real mode, at SECONDARY_GPA. The number of the VP is its APIC's identifier. */
+    .code16
+    .globl secondary16
+secondary16:
+    cli
+    cld
+    lgdtl %cs:(secondary_gdt - secondary16)
+    movl %cr0, %eax
+    orl $CR0_PE, %eax
+    movl %eax, %cr0
+    ljmpl $GDT_CODE32, $secondary32
+    .balign 8
+secondary_gdt:
+    .word gdt_end - gdt - 1
+    .long gdt
+    .globl secondary16_end
+secondary16_end:
+    .code32
+secondary32:
+    movl $GDT_DATA0, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+    movl $1, %eax
+    cpuid
+    shrl $24, %ebx
+    movl %ebx, %esi
+    xorl %edi, %edi
+    cmpl $BOOT_MAX_VPS, %esi
+    jb to_long_mode
+1:  hlt                         /* more than there is room for */
+    jmp 1b
+
+/* RDI = boot_info, hvm_start_info or 0, RSI = number of the VP. */
     .code64
     .globl start64
 start64:

@@ -168,15 +168,17 @@ static void code_runs_from_what_is_on_top(void)
 static void covers_a_hole(void)
 {
     uint64_t hole = boot_info()->hole_gpa;
+    uint8_t before;
 
     if (hole == 0 || (boot_info()->flags & BOOT_OVERLAYS_HOLES) == 0) {
         skip("no address without memory is known, or this host cannot put a page there");
         return;
     }
+    before = at_gpa(hole)[0]; /* buses differ in what they read where nobody answers */
     expect(place(hole, true), "enabling at %lx faults", hole);
     alive_at(at_gpa(hole));
     expect(place(hole, false), "disabling faults");
-    expect(at_gpa(hole)[0] == 0xFF, "the hole reads as %x", at_gpa(hole)[0]);
+    expect(at_gpa(hole)[0] == before, "the hole reads as %x", at_gpa(hole)[0]);
     expect(hypercall_restore(), "enabling where it was faults");
 }
 

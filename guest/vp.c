@@ -2,7 +2,9 @@
 #include "vp.h"
 
 #include "apic.h"
+#include "command_line.h"
 #include "cpu.h"
+#include "memory.h"
 #include "text.h"
 
 enum { IDT_INTERRUPT_GATE = 0x8E, IDT_USER_GATE = 0xEE, TSS_AVAILABLE = 0x89 };
@@ -31,6 +33,8 @@ union vp_area {
 extern uint64_t gdt[];
 extern const uint8_t trap_stubs[];
 extern const uint8_t guard_out[];
+extern const uint8_t secondary16[];
+extern const uint8_t secondary16_end[];
 extern union vp_area vp_areas[BOOT_MAX_VPS];
 void trap_entry(struct trap_frame *frame);
 
@@ -72,16 +76,32 @@ static void gate_set(unsigned vector)
     };
 }
 
-void vp_open(const struct boot_info *told)
+/* A real machine, of which the command line says the rest. */
+static void describe(const char *command_line)
 {
+    uint64_t vps = command_line_number(command_line, "vps=", 1);
+
+    info.flags = BOOT_EVERYTHING;
+    info.vp_count = vps >= 1 && vps <= BOOT_MAX_VPS ? (uint32_t)vps : 1;
+    info.hole_gpa = command_line_number(command_line, "hole=", 0);
+    if (info.vp_count > 1) {
+        memcpy((void *)(uintptr_t)at_gpa(SECONDARY_GPA), secondary16,
+               (size_t)(secondary16_end - secondary16));
+        apic_start_others(SECONDARY_GPA);
+    }
+}
+
+void vp_open(const void *told)
+{
+    const struct boot_info *boot_info = told;
+
     for (unsigned vector = 0; vector < 256; vector++) {
         gate_set(vector);
     }
-    if (told != NULL && told->magic == BOOT_MAGIC) {
-        info = *told;
+    if (told != NULL && boot_info->magic == BOOT_MAGIC) {
+        info = *boot_info;
     } else {
-        info.flags = BOOT_EVERYTHING;
-        info.vp_count = 1;
+        describe(command_line_of(told));
     }
     __atomic_store_n(&open, true, __ATOMIC_RELEASE);
 }

@@ -88,8 +88,9 @@ const struct boot_info *boot_info(void);
 /* Every VP calls this once, with VP 0 first; its tables and interrupts stubs are then in force. */
 void vp_enter(unsigned number);
 
-/* VP 0: keep the host's description, make the descriptor tables, then let the others in. */
-void vp_open(const struct boot_info *info);
+/* VP 0: keep the host's description, make the descriptor tables, then let the others in. Where the host
+ * gave a command line instead, start them. */
+void vp_open(const void *told);
 
 /* The others: do what vp_run() gives, for ever. */
 void vp_serve(void) __attribute__((noreturn));

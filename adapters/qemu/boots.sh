@@ -224,25 +224,40 @@ boot_deterministic() {
     note="$(grep -c '^hyperv_tcg_event' "$work/logs/$name.qemu") events"
 }
 
-# conformance_guest [ARGUMENTS...]: our own guest; all its tests pass
+# conformance_guest CPUS [ARGUMENTS...]: our own guest, which starts its other VPs by INIT and SIPI; all its
+# tests pass
 conformance_guest() {
-    qemu -cpu "max,$everything,x-hv-tcg=guest-idle:hypercall-lock" \
-        -kernel "$root/build/bin/conformance-guest.elf" -debugcon "file:$log" \
-        -device isa-debug-exit,iobase=0xf4,iosize=4 -no-reboot "$@"
+    local cpus=$1
+    shift
+    qemu -smp "$cpus" -cpu "max,$everything,x-hv-tcg=guest-idle:hypercall-lock:unhalted-timer" \
+        -kernel "$root/build/bin/conformance-guest.elf" -append "vps=$cpus hole=0xd0000000" \
+        -debugcon "file:$log" -device isa-debug-exit,iobase=0xf4,iosize=4 -no-reboot "$@"
     [[ $? -eq 1 ]] || problems+="    the guest ended badly"$'\n'
     refuse '^not ok|^Bail out'
     expect '^1\.\.[0-9]+'
+    expect '^ok .*an_interrupt_to_oneself_arrives'
+    [[ $cpus -eq 1 ]] || refuse '# SKIP there is one VP'
     note="$(grep -c '^ok' "$log") tests, $(grep -c '# SKIP' "$log") skipped"
 }
 
-# The conformance guest
+# The conformance guest, 1 VP
 boot_conformance() {
-    conformance_guest
+    conformance_guest 1
 }
 
-# The conformance guest, counting instructions
+# The conformance guest, 2 VPs on two threads
+boot_conformance_two() {
+    conformance_guest 2
+}
+
+# The conformance guest, 4 VPs, as AMD's
+boot_conformance_four() {
+    conformance_guest 4 -cpu "EPYC,$everything,x-hv-tcg=guest-idle:hypercall-lock:unhalted-timer"
+}
+
+# The conformance guest, 2 VPs on one thread, counting instructions
 boot_conformance_icount() {
-    conformance_guest -icount shift=1,sleep=off
+    conformance_guest 2 -icount shift=1,sleep=off
 }
 
 # Unknown and impossible properties are errors with a reason
