@@ -224,6 +224,36 @@ boot_deterministic() {
     note="$(grep -c '^hyperv_tcg_event' "$work/logs/$name.qemu") events"
 }
 
+# what_golden_is_made_of: everything that has a say in when the guest does what
+what_golden_is_made_of() {
+    printf '%s' "$(cat "$work/kernels/default/package")"
+    printf ', vmlinuz %.12s' "$(cat "$work"/kernels/default/boot/vmlinuz-* | sha256sum)"
+    printf ', initrd %.12s' "$(sha256sum <"$work/kernels/golden-initrd")"
+    printf ', firmware %.12s' "$(cat /usr/share/seabios/bios-256k.bin /usr/share/qemu/linuxboot_dma.bin | sha256sum)"
+    printf ', %s' "$("$qemu" --version | sed -n 's/.*version \([^ ]*\).*/QEMU \1/p')"
+}
+
+# -icount: the guest's accesses compared with the stored ones, and replayed by the library alone
+boot_golden() {
+    local stored=$root/tests/replay/linux-boot.hvt fresh=$work/logs/golden.hvt
+    qemu -smp 1 -cpu "max,$everything,-rdrand,-rdseed" -kernel "$(echo "$work"/kernels/default/boot/vmlinuz-*)" \
+        -initrd "$work/kernels/golden-initrd" -append "console=ttyS0 quiet panic=-1 nokaslr random.trust_cpu=off" \
+        -no-reboot -icount shift=1,sleep=off -rtc base=2020-01-01,clock=vm -trace hyperv_tcg_event || return
+    healthy
+    expect '^HVT clocksource hyperv_clocksource_tsc_page'
+    /usr/bin/python3 "$here/golden.py" --features "$everything" --made-of "$(what_golden_is_made_of)" \
+        "$work/logs/$name.qemu" "$fresh" || return
+    note=$("$root/build/bin/hvtlfs" replay "$fresh" 2>&1) || problems+="    replayed: $note"$'\n'
+    if [[ $record ]]; then
+        cp "$fresh" "$stored"
+        note="stored as ${stored#"$root"/}"
+    else
+        note=$(/usr/bin/python3 "$here/golden.py" --compare "$stored" "$fresh") ||
+            problems+="    not as stored in ${stored#"$root"/}; ./dev linux --record golden stores it:"$'\n'"$note"$'\n'
+        note=${note%%$'\n'*}
+    fi
+}
+
 # conformance_guest CPUS [ARGUMENTS...]: our own guest, which starts its other VPs by INIT and SIPI; all its
 # tests pass
 conformance_guest() {

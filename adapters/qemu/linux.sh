@@ -3,9 +3,10 @@
 #
 # Boot an unmodified Debian Linux on QEMU's TCG with libhvtlfs, and look at what it says.
 #
-#     adapters/qemu/linux.sh [--list] [--build] [--keep-going] [NAME...]
+#     adapters/qemu/linux.sh [--list] [--build] [--record] [NAME...]
 #
-# NAME... runs the boots of those names only (see --list), --build stops before the first boot.
+# NAME... runs the boots of those names only (see --list), --build stops before the first boot, --record
+# makes the boot "golden" write what it is compared with otherwise.
 # Wants the library configured and built in build/ (./dev build) and the packages that ./dev linux
 # installs. Everything lands in build/qemu; docs/QEMU.md explains. HVTLFS_QEMU in the environment names
 # a QEMU with the patches that is to be used instead of building one.
@@ -186,6 +187,22 @@ fetch_kernel() {
     printf '%s\n' "$package" >"$name/package"
 }
 
+# pack TREE INITRD: the same bytes from the same files, whenever and wherever
+pack() {
+    find "$1" -exec touch -h -d @0 {} + &&
+        (cd "$1" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --reproducible --quiet | gzip -1n) >"$2"
+}
+
+# For the boot whose trace is stored: nothing in it but what Debian has and one script.
+make_golden_initrd() {
+    local tree=$work/golden
+    rm -rf "$tree"
+    mkdir -p "$tree/bin"
+    cp /bin/busybox "$tree/bin/"
+    install -m 755 "$here/guest/golden-init" "$tree/init"
+    pack "$tree" "$work/kernels/golden-initrd"
+}
+
 # An initrd with busybox, our programs and the VMBus driver.
 make_initrd() {
     local name=$1 tree=$work/initrd program module
@@ -201,7 +218,7 @@ make_initrd() {
     *.xz) xz -dc "$module" >"$tree/hv_vmbus.ko" ;;
     ?*) cp "$module" "$tree/hv_vmbus.ko" ;;
     esac
-    (cd "$tree" && find . | sort | cpio -o -H newc -R 0:0 --quiet | gzip -1n) >"$work/kernels/$name/initrd"
+    pack "$tree" "$work/kernels/$name/initrd"
 }
 
 make_guest() {
@@ -213,6 +230,7 @@ make_guest() {
     for name in default newest; do
         stage "make an initrd for the $name kernel" make_initrd $name
     done
+    stage "make an initrd for the stored boot" make_golden_initrd
 }
 
 # ---- Booting ----
@@ -234,6 +252,7 @@ qemu() {
         -d guest_errors -trace hyperv_tcg_description -D "$work/logs/$name.qemu" "$@" 2>"$work/logs/$name.stderr"
 }
 
+record= # store the trace instead of comparing it
 background= # "exec" in a subshell that is to be killed
 
 # linux CPUS MODEL WORDS [ARGUMENTS...]: boot; WORDS are what the guest is to do, and kernel options
@@ -315,6 +334,7 @@ main() {
             return
             ;;
         --build) build_only=1 ;;
+        --record) record=1 ;;
         -*) die "no option $1" ;;
         *) names+=("$1") ;;
         esac
