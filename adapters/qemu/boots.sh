@@ -107,7 +107,8 @@ boot_alone() {
     local feature features all=
     for feature in relaxed vapic vpindex time frequencies runtime reset crash synic \
         synic,hv-time,hv-stimer synic,hv-time,hv-stimer,hv-stimer-direct \
-        vpindex,hv-tlbflush vpindex,hv-ipi xmm-input spinlocks=0x100 reenlightenment avic; do
+        vpindex,hv-tlbflush vpindex,hv-tlbflush,hv-tlbflush-ext vpindex,hv-ipi xmm-input spinlocks=0x100 \
+        reenlightenment avic no-nonarch-coresharing=on; do
         # This kernel wants the VP assist page's MSR whatever is offered, hence hv-vapic.
         features=hv-$feature
         [[ $feature == vapic ]] || features+=,hv-vapic
@@ -121,9 +122,10 @@ boot_alone() {
 
 # CPUs off and online, five rounds, under load
 boot_hotplug() {
-    linux 4 "max,$everything" hvt=hotplug,work || return
+    linux 4 "max,$everything" hvt=load,hotplug,time || return
     enlightened
     expect '^HVT hotplug ok cpus 4'
+    expect '^HVT clock cpus 4 reads [0-9]+ backward 0'
 }
 
 # The guest reboots itself: all state is back where it was
@@ -147,8 +149,9 @@ boot_crash() {
     crashes=1 healthy
     crashes=
     expect 'Kernel panic - not syncing: sysrq triggered crash'
-    grep -q 'HV crash parameters' "$work/logs/$name.qemu" ||
-        problems+="    QEMU was told of no crash"$'\n'
+    # Linux gives the address and the length of its last words.
+    grep -qE 'HV crash parameters: \(0 0 0 0x[1-9a-f][0-9a-f]* 0x[1-9a-f][0-9a-f]*\)' "$work/logs/$name.qemu" ||
+        problems+="    QEMU was told of no crash, or without words"$'\n'
 }
 
 # PV spinlocks: the guest idles in HV_X64_MSR_GUEST_IDLE
@@ -156,6 +159,7 @@ boot_spinlocks() {
     linux 4 "max,$everything,x-hv-tcg=guest-idle" hvt=work || return
     enlightened
     expect 'Hyper-V: PV spinlocks enabled'
+    note="$(sed -n 's/^exits HV_X64_MSR_GUEST_IDLE: //p' "$work/logs/$name.qemu") times idle"
     expect '^HVT work cpus 4 rounds [0-9]+ faults 0'
 }
 
