@@ -3,10 +3,12 @@
 #
 # Boot an unmodified Debian Linux on QEMU's TCG with libhvtlfs, and look at what it says.
 #
-#     adapters/qemu/linux.sh [--list] [--build] [--record] [NAME...]
+#     adapters/qemu/linux.sh [--list] [--build] [--targets] [--quick] [--record] [NAME...]
 #
-# NAME... runs the boots of those names only (see --list), --build stops before the first boot, --record
-# makes the boot "golden" write what it is compared with otherwise.
+# NAME... runs the boots of those names only (see --list), --quick those that show the most in little
+# time, --build stops before the first boot, --record makes the boot "golden" write what it is compared
+# with otherwise. --targets boots nothing: it compiles the series for i386-softmmu, for linux-user and
+# without the library.
 # Wants the library configured and built in build/ (./dev build) and the packages that ./dev linux
 # installs. Everything lands in build/qemu; docs/QEMU.md explains. HVTLFS_QEMU in the environment names
 # a QEMU with the patches that is to be used instead of building one.
@@ -31,6 +33,10 @@ die() {
     exit 1
 }
 
+remedy= # what to do should a stage fail
+fetch_remedy="this needs the network, and package sources of apt that serve the source of qemu and Debian's \
+kernels (./dev test --no-linux does without)"
+
 # stage WORDS COMMAND...: run it quietly; its output goes to a log that is shown if it fails.
 stage() {
     local words=$1 log start=$SECONDS
@@ -43,7 +49,7 @@ stage() {
     fi
     printf 'FAIL\n'
     tail -n 30 "$log" | sed 's/^/#     /'
-    die "$words failed; the whole log: ${log#"$root"/}"
+    die "$words failed${remedy:+; $remedy}; the whole log: ${log#"$root"/}"
 }
 
 # ---- Packages ----
@@ -144,8 +150,10 @@ make_qemu() {
     if [[ ! -x $qemu || $(cat "$work/recipe" 2>/dev/null) != "$want" ]]; then
         rm -f "$work/recipe"
         [[ -n $(compgen -G "$work/fetch/qemu_*.dsc") ]] || {
+            remedy=$fetch_remedy
             stage "read the package lists" private_apt
             stage "fetch the qemu source package" fetch_qemu
+            remedy=
         }
         stage "unpack and patch QEMU" patch_qemu
     fi
@@ -156,6 +164,34 @@ make_qemu() {
     # A changed header of the library is a reason to compile, too.
     stage "build QEMU" build_qemu
     printf '%s\n' "$want" >"$work/recipe"
+}
+
+# configure_target FOLDER OPTION...
+configure_target() {
+    local folder=$work/$1
+    shift
+    mkdir -p "$folder"
+    (cd "$folder" && PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig "$work/source/configure" \
+        --meson=/usr/bin/meson --without-default-features --enable-tcg --disable-kvm --disable-docs \
+        --disable-tools --disable-guest-agent --disable-debug-info --enable-werror "$@")
+}
+
+# compile FOLDER TARGET: the objects of a target that the series touches
+compile() {
+    local objects
+    mapfile -t objects < <(ninja -C "$work/$1" -t targets all | sed -n 's/: .*//p' |
+        grep -E "$2.fa.p/.*(target_i386|hw_i386_x86|intc_apic|softmmu_memory)")
+    [[ ${#objects[@]} -gt 0 ]] && ninja -C "$work/$1" "${objects[@]}"
+}
+
+other_targets() {
+    stage "configure other targets" configure_target targets --enable-hvtlfs \
+        --target-list=i386-softmmu,x86_64-linux-user,i386-linux-user
+    stage "compile for i386-softmmu" compile targets i386-softmmu
+    stage "build for linux-user" ninja -C "$work/targets" qemu-x86_64 qemu-i386
+    stage "configure without the library" configure_target without --disable-hvtlfs \
+        --target-list=x86_64-softmmu
+    stage "compile without the library" compile without x86_64-softmmu
 }
 
 # ---- The guest ----
@@ -224,8 +260,10 @@ make_initrd() {
 make_guest() {
     local name
     if [[ ! -f $work/kernels/newest/package ]]; then
+        remedy=$fetch_remedy
         [[ -n $(compgen -G "$work/apt/lists/*Packages*") ]] || stage "read the package lists" private_apt
         stage "fetch Debian's kernels" fetch_kernels
+        remedy=
     fi
     for name in default newest; do
         stage "make an initrd for the $name kernel" make_initrd $name
@@ -320,12 +358,14 @@ boot() {
 # shellcheck source=boots.sh
 . "$here/boots.sh"
 
+quick=(bare two four intel amd newest clock-msr crash restore-tsc golden conformance conformance-four errors)
+
 names() {
     sed -n 's/^boot_\([a-z0-9_]*\)() {$/\1/p' "$here/boots.sh" | tr _ -
 }
 
 main() {
-    local names=() build_only="" n
+    local names=() build_only="" targets="" n
     while [[ $# -gt 0 ]]; do
         case $1 in
         --list)
@@ -334,6 +374,8 @@ main() {
             return
             ;;
         --build) build_only=1 ;;
+        --targets) targets=1 ;;
+        --quick) names+=("${quick[@]}") ;;
         --record) record=1 ;;
         -*) die "no option $1" ;;
         *) names+=("$1") ;;
@@ -346,6 +388,7 @@ main() {
     done
     mkdir -p "$work/logs"
     [[ ${HVTLFS_QEMU-} ]] || make_qemu
+    [[ $targets ]] && { other_targets; return; }
     make_guest
     [[ $build_only ]] && return
     say "1..${#names[@]}"
