@@ -12,6 +12,7 @@
 enum {
     DEFAULT_PORT = 0x5A,
     KICK_SIGNAL_OFFSET = 4,
+    KERNEL_APIC_HZ = 1000000000, /* KVM's APIC bus has a cycle of 1 ns unless the VMM says otherwise */
 };
 
 void hvtlfs_kvm_config_init(struct hvtlfs_kvm_config *config)
@@ -87,6 +88,7 @@ static void partition_fill(struct hvtlfs_kvm *kvm)
         partition->gpa_bits = hvti_kvm_gpa_bits(&kvm->config);
     }
     if (kvm->config.apic == HVTLFS_KVM_APIC_KERNEL) {
+        partition->apic_hz = partition->apic_hz != 0 ? partition->apic_hz : KERNEL_APIC_HZ;
         partition->policy |= HVTLFS_POLICY_NO_LAZY_EOI; /* the kernel lets interrupts in by itself */
     }
     time_fill(kvm);
