@@ -115,9 +115,9 @@ struct hvtlfs_kvm_config {
 
     /**
      * The partition: VPs, features, policy and so on. The helper fills in the callbacks that are NULL,
-     * the context, the hypercall trap, and where they are 0 gpa_bits, apic_hz, tsc_hz with invariant_tsc. A
-     * callback that the VMM gives is used in place of the helper's and gets the struct hvtlfs_kvm as its
-     * context; hvtlfs_kvm_context() leads on from there. `vps` is read during creation only.
+     * the context, the hypercall trap, and where they are 0 gpa_bits, tsc_hz with invariant_tsc,
+     * and apic_hz. A callback that the VMM gives is used in place of the helper's and gets the struct
+     * hvtlfs_kvm as its context; hvtlfs_kvm_context() leads on from there. `vps` is read during creation only.
      */
     struct hvtlfs_config partition;
 
