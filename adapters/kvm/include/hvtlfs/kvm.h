@@ -319,7 +319,7 @@ HVTLFS_API int hvtlfs_kvm_run(struct hvtlfs_kvm *kvm, uint32_t vp_index);
 
 /**
  * Bring a VP's thread back to the VMM: its KVM_RUN ends with EINTR, or its next hvtlfs_kvm_enter() fails
- * with it; perhaps both. For whatever the VMM wants to do before the guest goes on, also from a
+ * with it. For whatever the VMM wants to do before the guest goes on, also from a
  * callback, such as system_reset, on the VP's own thread. A VP without a vCPU is back already.
  *
  * Any thread.
