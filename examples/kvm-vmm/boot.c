@@ -21,7 +21,6 @@ enum {
     GDT_GPA = 0x8000,
     COMMAND_LINE_GPA = 0x9000,
     LOW_END = 0x9FC00,
-    BIOS_GPA = 0xF0000,
     HIGH_GPA = 0x100000,
     PTE_TABLE = 0x7,
     PTE_LARGE = 0x87,
@@ -45,6 +44,7 @@ enum {
     PREFERRED_ADDRESS = 0x258,
     INIT_SIZE = 0x260,
     /* Of the boot parameters only. */
+    ACPI_POINTER = 0x70,
     E820_COUNT = 0x1E8,
     E820_TABLE = 0x2D0,
     E820_RAM = 1,
@@ -190,7 +190,7 @@ static void params_put(struct vmm *vmm, const struct file *file, uint8_t *params
     params[LOADER_TYPE] = 0xFF; /* a loader without a number */
     e820_add(params, 0, LOW_END, E820_RAM);
     e820_add(params, LOW_END, 0xA0000, E820_RESERVED);
-    e820_add(params, BIOS_GPA, HIGH_GPA, E820_RESERVED);
+    e820_add(params, ACPI_GPA, HIGH_GPA, E820_RESERVED);
     e820_add(params, HIGH_GPA, vmm->ram_size, E820_RAM);
 }
 
@@ -212,7 +212,8 @@ static bool bzimage_load(struct vmm *vmm, const struct file *file, struct entry 
     }
     memcpy(vmm->ram + at, file->bytes + start, file->size - start);
     params_put(vmm, file, params);
-    mptable_put(vmm);
+    acpi_put(vmm);
+    put(params + ACPI_POINTER, ACPI_GPA, 8);
     *entry = (struct entry){.rip = at + ENTRY_64, .rsi = BOOT_PARAMS_GPA};
     return command_line_put(vmm, params) && initrd_load(vmm, params, at + room);
 }

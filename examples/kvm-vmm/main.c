@@ -34,7 +34,7 @@ static const char help[] =
     "  --json             statistics as a JSON object\n"
     "  --help             this text\n"
     "\n"
-    "Statistics go to standard error at the end. Exit status: 0 when the guest reset the machine or\n"
+    "Statistics go to standard error at the end. Exit status: 0 when the guest switched off, reset or\n"
     "wrote 0 to the exit port, 1 when it wrote something else, failed or ran out of time, 2 for bad\n"
     "usage, 77 when this machine has no usable KVM.\n";
 
@@ -216,8 +216,10 @@ static int run(void)
         fprintf(stderr, "example-kvm-vmm: %s\n", vmm.trouble);
     }
     statistics(&vmm, now() - start);
-    return vmm.ending == RESET || (vmm.ending == EXITED && vmm.exit_code == 0) ? EXIT_SUCCESS
-                                                                               : EXIT_GUEST;
+    return vmm.ending == RESET || vmm.ending == SWITCHED_OFF ||
+                   (vmm.ending == EXITED && vmm.exit_code == 0)
+               ? EXIT_SUCCESS
+               : EXIT_GUEST;
 }
 
 int main(int argc, char **argv)

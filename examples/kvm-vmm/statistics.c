@@ -5,8 +5,12 @@
 #include "vmm.h"
 
 static const char *const endings[] = {
-    [STILL_RUNNING] = "running",  [EXITED] = "exited",       [RESET] = "reset",
-    [CRASHED] = "crashed",        [TIMED_OUT] = "timed-out", [INTERRUPTED] = "interrupted",
+    [STILL_RUNNING] = "runs",
+    [EXITED] = "exited",
+    [RESET] = "reset the machine",
+    [SWITCHED_OFF] = "switched off",
+    [TIMED_OUT] = "ran out of time",
+    [INTERRUPTED] = "was interrupted",
     [FAILED] = "failed",
 };
 

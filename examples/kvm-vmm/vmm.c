@@ -17,8 +17,6 @@
 enum {
     CPUID_ENTRIES = 256,
     X2APIC_BIT = 1 << 21,
-    KEYBOARD_COMMAND = 0x64,
-    KEYBOARD_RESET = 0xFE,
     STOP_INTERVAL_MS = 5,
 };
 
@@ -213,6 +211,11 @@ static void out(struct vmm *vmm, uint16_t port, const uint8_t *data, size_t size
 {
     if (port >= SERIAL_PORT && port < SERIAL_PORT + SERIAL_PORTS) {
         serial_write(vmm, (unsigned)(port - SERIAL_PORT), data[0]);
+    } else if (port >= ACPI_PORT && port < ACPI_PORT + ACPI_PORTS) {
+        uint32_t value = 0;
+
+        memcpy(&value, data, size < sizeof value ? size : sizeof value);
+        acpi_write(vmm, (unsigned)(port - ACPI_PORT), value);
     } else if (port == KEYBOARD_COMMAND && data[0] == KEYBOARD_RESET) {
         vmm_end(vmm, RESET);
     } else if (port == BOOT_PORT_DEBUG) {
@@ -229,6 +232,10 @@ static void in(struct vmm *vmm, uint16_t port, uint8_t *data, size_t size)
     memset(data, 0xFF, size);
     if (port >= SERIAL_PORT && port < SERIAL_PORT + SERIAL_PORTS) {
         data[0] = serial_read(vmm, (unsigned)(port - SERIAL_PORT));
+    } else if (port >= ACPI_PORT && port < ACPI_PORT + ACPI_PORTS) {
+        uint32_t value = acpi_read((unsigned)(port - ACPI_PORT));
+
+        memcpy(data, &value, size < sizeof value ? size : sizeof value);
     }
 }
 

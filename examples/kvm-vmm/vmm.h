@@ -50,7 +50,7 @@ struct cpu {
 };
 
 /* How the guest ended. */
-enum ending { STILL_RUNNING, EXITED, RESET, CRASHED, TIMED_OUT, INTERRUPTED, FAILED };
+enum ending { STILL_RUNNING, EXITED, RESET, SWITCHED_OFF, TIMED_OUT, INTERRUPTED, FAILED };
 
 struct vmm {
     struct options options;
@@ -83,8 +83,14 @@ struct entry {
 bool boot_load(struct vmm *vmm, struct entry *entry);
 bool boot_start_state(struct cpu *cpu, const struct entry *entry);
 
-/* mptable.c: tell the guest of its processors and of the I/O APIC. */
-void mptable_put(struct vmm *vmm);
+/* acpi.c: tell the guest of its processors and of the I/O APIC; the registers to switch off. */
+enum { ACPI_GPA = 0xF0000, ACPI_PORT = 0x600, ACPI_PORTS = 12 };
+void acpi_put(struct vmm *vmm);
+uint32_t acpi_read(unsigned offset);
+void acpi_write(struct vmm *vmm, unsigned offset, uint32_t value);
+
+/* The keyboard controller's only use here: its command port resets the machine. */
+enum { KEYBOARD_COMMAND = 0x64, KEYBOARD_RESET = 0xFE };
 
 /* serial.c: accesses to COM1; with vmm->mutex held. */
 enum { SERIAL_PORT = 0x3F8, SERIAL_PORTS = 8, SERIAL_IRQ = 4 };
