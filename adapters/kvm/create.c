@@ -66,6 +66,10 @@ static bool vps_init(struct hvtlfs_kvm *kvm)
 
 /* ---- The partition ---- */
 
+/* KVM's APIC timer counts nanoseconds, whatever the machine (unless told otherwise by
+ * KVM_CAP_X86_APIC_BUS_CYCLES_NS). */
+#define KERNEL_APIC_HZ UINT64_C(1000000000)
+
 static void time_fill(struct hvtlfs_kvm *kvm)
 {
     struct hvtlfs_config *partition = &kvm->config.partition;
@@ -73,6 +77,9 @@ static void time_fill(struct hvtlfs_kvm *kvm)
     if (partition->tsc_hz == 0) {
         partition->tsc_hz = hvti_kvm_tsc_hz(&kvm->config, kvm->config.vcpu_fd);
         partition->invariant_tsc = partition->ops.guest_tsc != NULL && hvti_kvm_tsc_invariant();
+    }
+    if (partition->apic_hz == 0 && kvm->config.apic == HVTLFS_KVM_APIC_KERNEL) {
+        partition->apic_hz = KERNEL_APIC_HZ;
     }
 }
 

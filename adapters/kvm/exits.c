@@ -48,6 +48,9 @@ enum hvtlfs_kvm_result hvtlfs_kvm_exit(struct hvtlfs_kvm *kvm, uint32_t vp_index
     if (vp != NULL) {
         hvti_kvm_leave(vp);
         answer = result == 0 ? serve(vp) : HVTLFS_KVM_YOURS;
+        if (result != 0 && error == EINTR) { /* its thread is back */
+            atomic_store(&vp->called, false);
+        }
         if (result == 0 && answer == HVTLFS_KVM_YOURS) {
             hvti_kvm_count(&vp->count.yours);
         }

@@ -428,7 +428,7 @@ static enum hvtlfs_status region_check(const struct hvti_kvm_memory *memory,
                              (unsigned long long)gpa);
     }
     i = size != 0 ? position(&memory->ram, gpa) : memory->ram.count;
-    for (; i < memory->ram.count && memory->ram.at[i].gpa - gpa < size; i++) {
+    for (; i < memory->ram.count && memory->ram.at[i].gpa < gpa + size; i++) {
         if (memory->ram.at[i].slot != region->slot) {
             return hvti_kvm_fail(error, HVTLFS_ERR_ARGUMENT, 0,
                                  "memory slot %u at 0x%llx overlaps slot %u",

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The guest's TSC as KVM makes it: the host's plus an offset for each VP, at the host's rate. Without
- * the offsets, or on a processor whose TSC is not invariant, the library keeps time by host_time.
+ * the offsets, or where the TSC is not to be relied on, the library keeps time by host_time.
  */
 #include <cpuid.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -52,11 +54,26 @@ bool hvti_kvm_tsc_has_offsets(const struct hvtlfs_kvm_config *config)
     return hvti_kvm_capability(config, KVM_CAP_VCPU_ATTRIBUTES) > 0;
 }
 
+/* The kernel watches the TSC that it keeps time by, on all processors. */
+static bool keeps_the_kernels_time(void)
+{
+    FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
+    char name[16] = "";
+    bool tsc = file != NULL && fgets(name, sizeof name, file) != NULL && strcmp(name, "tsc\n") == 0;
+
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return tsc;
+}
+
+/* Processors that do not say so may have one all the same, nested ones above all. */
 bool hvti_kvm_tsc_invariant(void)
 {
     unsigned eax, ebx, ecx, edx;
 
-    return __get_cpuid(0x80000007, &eax, &ebx, &ecx, &edx) && (edx & INVARIANT_TSC) != 0;
+    return (__get_cpuid(0x80000007, &eax, &ebx, &ecx, &edx) && (edx & INVARIANT_TSC) != 0) ||
+           keeps_the_kernels_time();
 }
 
 static uint64_t offset_get(const struct hvti_kvm_vp *vp)

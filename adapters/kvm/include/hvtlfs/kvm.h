@@ -115,9 +115,9 @@ struct hvtlfs_kvm_config {
 
     /**
      * The partition: VPs, features, policy and so on. The helper fills in the callbacks that are NULL,
-     * the context, the hypercall trap, and where they are 0 gpa_bits, tsc_hz with invariant_tsc. A
-     * callback that the VMM gives is used in place of the helper's and gets the struct hvtlfs_kvm as its
-     * context; hvtlfs_kvm_context() leads on from there. `vps` is read during creation only.
+     * the context, the hypercall trap, and where they are 0 gpa_bits, tsc_hz with invariant_tsc,
+     * and apic_hz. A callback that the VMM gives is used in place of the helper's and gets the struct
+     * hvtlfs_kvm as its context; hvtlfs_kvm_context() leads on from there. `vps` is read during creation only.
      */
     struct hvtlfs_config partition;
 
@@ -319,7 +319,7 @@ HVTLFS_API int hvtlfs_kvm_run(struct hvtlfs_kvm *kvm, uint32_t vp_index);
 
 /**
  * Bring a VP's thread back to the VMM: its KVM_RUN ends with EINTR, or its next hvtlfs_kvm_enter() fails
- * with it; perhaps both. For whatever the VMM wants to do before the guest goes on, also from a
+ * with it. For whatever the VMM wants to do before the guest goes on, also from a
  * callback, such as system_reset, on the VP's own thread. A VP without a vCPU is back already.
  *
  * Any thread.
