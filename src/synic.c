@@ -707,18 +707,17 @@ enum hvtlfs_msr_result hvti_sversion_read(struct hvtlfs_vp *vp, uint32_t number,
 }
 
 /* TLFS 11.8.3, 11.8.4: a base beyond the guest's space is no fault, the page is just not there. So
- * is one that the host cannot show. */
-static void place_page(struct hvtlfs_vp *vp, enum hvtlfs_overlay_kind kind, uint64_t value)
+ * is one that the host cannot show. False, with nothing changed, if what it covers cannot be given back. */
+static bool place_page(struct hvtlfs_vp *vp, enum hvtlfs_overlay_kind kind, uint64_t value)
 {
     struct hvtlfs_partition *partition = vp->partition;
-    uint32_t slot = page_slot(vp, kind);
-    bool shown = (value & HV_MSR_SIMP_ENABLE) && page_of(value) < partition->gpa_limit;
+    bool done;
 
     hvti_lock(partition);
-    if (!hvti_overlay_move(partition, slot, shown ? page_of(value) : HVTI_NOWHERE)) {
-        (void)hvti_overlay_move(partition, slot, HVTI_NOWHERE);
-    }
+    done = hvti_overlay_show(partition, page_slot(vp, kind), value & HV_MSR_SIMP_ENABLE,
+                             page_of(value));
     hvti_unlock(partition);
+    return done;
 }
 
 enum hvtlfs_msr_result hvti_siefp_read(struct hvtlfs_vp *vp, uint32_t number, uint64_t *value)
@@ -731,7 +730,9 @@ enum hvtlfs_msr_result hvti_siefp_read(struct hvtlfs_vp *vp, uint32_t number, ui
 enum hvtlfs_msr_result hvti_siefp_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
 {
     (void)number;
-    place_page(vp, HVTLFS_OVERLAY_SIEF, value);
+    if (!place_page(vp, HVTLFS_OVERLAY_SIEF, value)) {
+        return HVTLFS_MSR_FAULT;
+    }
     hvti_store(&vp->synic.siefp, value);
     return HVTLFS_MSR_DONE;
 }
@@ -746,7 +747,9 @@ enum hvtlfs_msr_result hvti_simp_read(struct hvtlfs_vp *vp, uint32_t number, uin
 enum hvtlfs_msr_result hvti_simp_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
 {
     (void)number;
-    place_page(vp, HVTLFS_OVERLAY_SIM, value);
+    if (!place_page(vp, HVTLFS_OVERLAY_SIM, value)) {
+        return HVTLFS_MSR_FAULT;
+    }
     hvti_store(&vp->synic.simp, value);
     hvti_synic_poll(vp);
     return HVTLFS_MSR_DONE;

@@ -158,7 +158,8 @@ void hvti_tsc_page_withdraw(struct hvtlfs_partition *partition)
 {
     struct hvti_tsc_page *page = &partition->tsc_page;
 
-    if (page->valid) {
+    /* One that could not be taken back last time still looks valid to the guest. */
+    if (page->valid || page->write_failed) {
         page->write_failed = !write_sequence(partition, HV_REFERENCE_TSC_SEQUENCE_INVALID);
         set_valid(page, false);
     }
@@ -185,9 +186,13 @@ void hvti_tsc_page_update(struct hvtlfs_partition *partition)
 {
     const struct hvti_clock *clock = &partition->clock;
     struct hvti_tsc_page *page = &partition->tsc_page;
+    bool failed = page->write_failed;
+    enum hvtlfs_tsc_page_state state;
 
     page->write_failed = false; /* try again */
-    if (page_state(partition) != HVTLFS_TSC_PAGE_VALID) {
+    state = page_state(partition);
+    page->write_failed = failed;
+    if (state != HVTLFS_TSC_PAGE_VALID) {
         hvti_tsc_page_withdraw(partition);
     } else if (!page->valid || page->scale != clock->scale || page->offset != clock->offset) {
         publish(partition);
@@ -211,32 +216,46 @@ static uint64_t wanted_gpa(const struct hvtlfs_partition *partition, uint64_t va
     return shown ? page_of(value) : HVTI_NOWHERE;
 }
 
-/* Anew at each place: where the host cannot write-protect, the guest may have written the old one. */
-static void move_page(struct hvtlfs_partition *partition, uint64_t gpa)
+/*
+ * Anew at each place: where the host cannot write-protect, the guest may have written the old one.
+ * Returns false, with nothing changed, if what the page covers cannot be given back.
+ */
+static bool move_page(struct hvtlfs_partition *partition, uint64_t gpa)
 {
     uint32_t slot = page_slot(partition);
 
     if (gpa == hvti_overlay_gpa(partition, slot)) {
-        return;
+        return true;
+    }
+    /* A mapped page goes at once, and invalid; one that was copied goes piece by piece anyway. */
+    if (hvti_overlay_mapped(partition, slot)) {
+        hvti_tsc_page_withdraw(partition);
+    }
+    if (!hvti_overlay_move(partition, slot, HVTI_NOWHERE)) {
+        return false;
     }
     hvti_tsc_page_withdraw(partition);
     hvti_overlay_reset(partition, slot);
     /* TLFS 12.7.1: an address without memory is no fault; the page is just not accessible. */
     (void)hvti_overlay_move(partition, slot, gpa);
+    return true;
 }
 
 enum hvtlfs_msr_result hvti_reference_tsc_write(struct hvtlfs_vp *vp, uint32_t number,
                                                 uint64_t value)
 {
     struct hvtlfs_partition *partition = vp->partition;
+    bool done;
 
     (void)number;
     hvti_lock(partition);
-    move_page(partition, wanted_gpa(partition, value));
-    hvti_store(&partition->tsc_page.msr, value); /* bits 11:1 are preserved */
-    hvti_tsc_page_update(partition);
+    done = move_page(partition, wanted_gpa(partition, value));
+    if (done) {
+        hvti_store(&partition->tsc_page.msr, value); /* bits 11:1 are preserved */
+        hvti_tsc_page_update(partition);
+    }
     hvti_unlock(partition);
-    return HVTLFS_MSR_DONE;
+    return done ? HVTLFS_MSR_DONE : HVTLFS_MSR_FAULT;
 }
 
 void hvti_tsc_page_reset(struct hvtlfs_partition *partition)

@@ -89,31 +89,37 @@ static bool clear_mapped_bit(struct hvtlfs_vp *vp)
            NO_EOI_REQUIRED;
 }
 
-/* Returns whether the bit was still set. A page that is out of reach can't have been used. */
-static bool clear_bit_locked(struct hvtlfs_vp *vp)
-{
-    bool was_set = true;
+/* What became of the bit. */
+enum bit { BIT_WAS_SET, BIT_WAS_CLEAR, BIT_OUT_OF_REACH };
 
-    if (vp->vapic.eoi_bit == HVTI_EOI_BIT_MAPPED) {
-        return clear_mapped_bit(vp);
-    }
-    (void)swap_bit(vp, 0, &was_set);
-    return was_set;
-}
-
-UNUSUAL static bool clear_copied_bit(struct hvtlfs_vp *vp)
+static enum bit clear_bit_locked(struct hvtlfs_vp *vp)
 {
     bool was_set;
 
-    hvti_lock(vp->partition);
-    was_set = clear_bit_locked(vp);
-    hvti_unlock(vp->partition);
-    return was_set;
+    if (vp->vapic.eoi_bit == HVTI_EOI_BIT_MAPPED) {
+        was_set = clear_mapped_bit(vp);
+    } else if (!swap_bit(vp, 0, &was_set)) {
+        return BIT_OUT_OF_REACH;
+    }
+    return was_set ? BIT_WAS_SET : BIT_WAS_CLEAR;
 }
 
-static bool clear_bit(struct hvtlfs_vp *vp)
+UNUSUAL static enum bit clear_copied_bit(struct hvtlfs_vp *vp)
 {
-    return vp->vapic.eoi_bit == HVTI_EOI_BIT_MAPPED ? clear_mapped_bit(vp) : clear_copied_bit(vp);
+    enum bit bit;
+
+    hvti_lock(vp->partition);
+    bit = clear_bit_locked(vp);
+    hvti_unlock(vp->partition);
+    return bit;
+}
+
+static enum bit clear_bit(struct hvtlfs_vp *vp)
+{
+    if (vp->vapic.eoi_bit == HVTI_EOI_BIT_MAPPED) {
+        return clear_mapped_bit(vp) ? BIT_WAS_SET : BIT_WAS_CLEAR;
+    }
+    return clear_copied_bit(vp);
 }
 
 /* ---- Lazy EOI ---- */
@@ -155,11 +161,18 @@ static enum hvtlfs_lazy_eoi revoke(struct hvtlfs_vp *vp)
                                      __ATOMIC_ACQUIRE)) {
         return HVTLFS_LAZY_EOI_NONE;
     }
-    if (clear_bit_locked(vp)) {
+    switch (clear_bit_locked(vp)) {
+    case BIT_WAS_SET:
         __atomic_store_n(lazy, LAZY_IDLE, __ATOMIC_RELEASE);
         return HVTLFS_LAZY_EOI_WITHDRAWN;
+    case BIT_OUT_OF_REACH: /* the promise stands: who made it must look after it */
+        __atomic_store_n(lazy, LAZY_ARMED | vector, __ATOMIC_RELEASE);
+        break;
+    case BIT_WAS_CLEAR:
+    default:
+        __atomic_store_n(lazy, LAZY_ENDED | vector, __ATOMIC_RELEASE);
+        break;
     }
-    __atomic_store_n(lazy, LAZY_ENDED | vector, __ATOMIC_RELEASE);
     return HVTLFS_LAZY_EOI_ENDED;
 }
 
@@ -200,7 +213,16 @@ uint32_t hvtlfs_lazy_eoi_collect(struct hvtlfs_vp *vp)
                                      __ATOMIC_ACQUIRE)) {
         return collect_after_withdrawal(vp);
     }
-    return clear_bit(vp) ? HVTLFS_NO_EOI : vector;
+    switch (clear_bit(vp)) {
+    case BIT_WAS_CLEAR:
+        return vector;
+    case BIT_OUT_OF_REACH: /* still set for all we know: whoever clears it owes us an EOI */
+        __atomic_store_n(&vp->vapic.lazy, state, __ATOMIC_RELEASE);
+        return HVTLFS_NO_EOI;
+    case BIT_WAS_SET:
+    default:
+        return HVTLFS_NO_EOI;
+    }
 }
 
 static inline void end_of_interrupt(struct hvtlfs_vp *vp, uint32_t value)

@@ -7,6 +7,7 @@
 
 #include <hvtlfs/state.h>
 #include <hvtlfs/time.h>
+#include <hvtlfs/vapic.h>
 
 static struct fixture fixture;
 
@@ -75,12 +76,78 @@ static void a_refused_hypercall_page_leaves_nothing_behind(void **state)
     fixture_stop(&fixture);
 }
 
+/* faults: a page whose covered bytes could not be given back was gone, and the bytes with it. */
+static void a_page_that_cannot_give_back_what_it_covers_stays(void **state)
+{
+    static const uint32_t msrs[] = {0x40000021, 0x40000082, 0x40000083, 0x40000073, 0x400000E0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++) {
+        uint64_t value;
+
+        start("synic,time,vapic,stats", true);
+        model_host_guest_write64(fixture.host, 0x5FF8, 0x1122334455667788);
+        assert_int_equal(hvtlfs_msr_write(fixture.vp, msrs[i], 0x5001), HVTLFS_MSR_DONE);
+        model_host_fail(fixture.host, 1, true);
+        assert_int_equal(hvtlfs_msr_write(fixture.vp, msrs[i], 0), HVTLFS_MSR_FAULT);
+        model_host_fail(fixture.host, 0, false);
+        assert_int_equal(hvtlfs_msr_read(fixture.vp, msrs[i], &value), HVTLFS_MSR_DONE);
+        assert_int_equal(value, 0x5001);
+        assert_int_equal(hvtlfs_msr_write(fixture.vp, msrs[i], 0), HVTLFS_MSR_DONE);
+        assert_int_equal(model_host_guest_read64(fixture.host, 0x5FF8), 0x1122334455667788);
+        fixture_stop(&fixture);
+    }
+}
+
+/* faults: a TSC page that memory refused to make invalid was not tried again, and showed stale time. */
+static void a_tsc_page_that_could_not_be_withdrawn_is_tried_again(void **state)
+{
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "time";
+    fixture.options.copies_overlays = true;
+    fixture.config.invariant_tsc = true;
+    fixture_start(&fixture);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, 0x40000021, 0x5001), HVTLFS_MSR_DONE);
+    assert_int_not_equal(model_host_guest_read32(fixture.host, 0x5000), 0);
+    model_host_fail(fixture.host, 1, false);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    model_host_fail(fixture.host, 0, false);
+    assert_int_not_equal(model_host_guest_read32(fixture.host, 0x5000), 0);
+    hvtlfs_tsc_changed(fixture.vp, 1000); /* anything that concerns the page */
+    assert_int_equal(model_host_guest_read32(fixture.host, 0x5000), 0);
+    fixture_stop(&fixture);
+}
+
+/* faults: when memory refused the look at the guest's bit, the promise was forgotten and the bit stayed. */
+static void an_arming_that_cannot_be_looked_at_stays(void **state)
+{
+    uint32_t word = 0;
+
+    (void)state;
+    start("vapic", true);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, 0x40000073, 0x5001), HVTLFS_MSR_DONE);
+    assert_true(hvtlfs_lazy_eoi_arm(fixture.vp, 0x31, HVTLFS_TRIGGER_EDGE, false));
+    model_host_fail(fixture.host, 1, false);
+    assert_int_equal(hvtlfs_lazy_eoi_withdraw(fixture.vp), HVTLFS_LAZY_EOI_ENDED);
+    model_host_fail(fixture.host, 1, false);
+    assert_int_equal(hvtlfs_lazy_eoi_collect(fixture.vp), HVTLFS_NO_EOI);
+    model_host_fail(fixture.host, 0, false);
+    assert_int_equal(model_host_guest_write(fixture.host, 0x5000, &word, sizeof(word)),
+                     MODEL_ACCESS_OK); /* the guest ends its interrupt */
+    assert_int_equal(hvtlfs_lazy_eoi_collect(fixture.vp), 0x31);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_that_are_no_feature_show_nothing),
         cmocka_unit_test(a_page_below_that_cannot_come_back_is_out_of_reach),
         cmocka_unit_test(a_refused_hypercall_page_leaves_nothing_behind),
+        cmocka_unit_test(a_page_that_cannot_give_back_what_it_covers_stays),
+        cmocka_unit_test(a_tsc_page_that_could_not_be_withdrawn_is_tried_again),
+        cmocka_unit_test(an_arming_that_cannot_be_looked_at_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,6 +148,11 @@ static bool injected_failure(struct model_host *host)
     return call == host->fail_at || (host->fail_onwards && call > host->fail_at);
 }
 
+static enum hvtlfs_answer answered(struct model_host *host)
+{
+    return injected_failure(host) ? HVTLFS_ANSWER_DENIED : host->answer;
+}
+
 static struct model_event *log_event(struct model_host *host, enum model_event_kind kind,
                                      uint32_t vp_index)
 {
@@ -632,7 +637,7 @@ static enum hvtlfs_answer on_switch_address_space(void *context, uint32_t vp_ind
     enter(host);
     expect_unlocked(host);
     log_event(host, MODEL_EVENT_SWITCH, vp_index)->values[0] = cr3;
-    enum hvtlfs_answer answer = host->answer;
+    enum hvtlfs_answer answer = answered(host);
     leave(host);
     return answer;
 }
@@ -646,7 +651,7 @@ static enum hvtlfs_answer on_flush_guest_physical(void *context, uint32_t vp_ind
     struct model_event *event = log_event(host, MODEL_EVENT_GPA_FLUSH, vp_index);
     event->values[0] = flush->address_space;
     event->values[1] = flush->range_count;
-    enum hvtlfs_answer answer = host->answer;
+    enum hvtlfs_answer answer = answered(host);
     leave(host);
     return answer;
 }
@@ -672,7 +677,7 @@ static enum hvtlfs_answer on_get_register(void *context, uint32_t vp_index, uint
     struct model_host *host = context;
     enter(host);
     *value = register_slot(host, vp_index, name)->value;
-    enum hvtlfs_answer answer = host->answer;
+    enum hvtlfs_answer answer = answered(host);
     leave(host);
     return answer;
 }
@@ -686,7 +691,7 @@ static enum hvtlfs_answer on_set_register(void *context, uint32_t vp_index, uint
     event->values[0] = name;
     event->values[1] = value->half[0];
     event->values[2] = value->half[1];
-    enum hvtlfs_answer answer = host->answer;
+    enum hvtlfs_answer answer = answered(host);
     if (answer == HVTLFS_ANSWER_OK) {
         register_slot(host, vp_index, name)->value = *value;
     }
@@ -704,7 +709,7 @@ static enum hvtlfs_answer on_start_vp(void *context, uint32_t vp_index, uint32_t
     event->values[0] = target;
     event->values[1] = start->rip;
     event->values[2] = start->cr3;
-    enum hvtlfs_answer answer = host->answer;
+    enum hvtlfs_answer answer = answered(host);
     leave(host);
     return answer;
 }
@@ -723,7 +728,7 @@ static enum hvtlfs_answer on_retarget_interrupt(void *context, uint32_t vp_index
     event->values[2] = retarget->multicast;
     event->values[3] = hvtlfs_vp_set_count(targets);
     event->values[4] = hvtlfs_vp_set_bank(targets, 0);
-    enum hvtlfs_answer answer = host->answer;
+    enum hvtlfs_answer answer = answered(host);
     leave(host);
     return answer;
 }
@@ -828,7 +833,7 @@ uint16_t model_host_post(void *context, uint32_t vp_index, uint32_t connection_i
     event->values[0] = connection_id;
     event->values[1] = message->type;
     event->values[2] = message->size;
-    uint16_t status = host->connection_status;
+    uint16_t status = injected_failure(host) ? 0x13 : host->connection_status;
     leave(host);
     return status;
 }
@@ -841,7 +846,7 @@ uint16_t model_host_signal(void *context, uint32_t vp_index, uint32_t connection
     struct model_event *event = log_event(host, MODEL_EVENT_SIGNAL, vp_index);
     event->values[0] = connection_id;
     event->values[1] = flag;
-    uint16_t status = host->connection_status;
+    uint16_t status = injected_failure(host) ? 0x18 : host->connection_status;
     leave(host);
     return status;
 }
@@ -938,16 +943,17 @@ static bool on_debug_read(void *context, uint32_t vp_index, uint32_t number, uin
     enter(host);
     expect_unlocked(host);
     *value = *debug_register(host, vp_index, number);
+    bool readable = !injected_failure(host);
     leave(host);
-    return true;
+    return readable;
 }
 
 static bool on_debug_write(void *context, uint32_t vp_index, uint32_t number, uint64_t value)
 {
     struct model_host *host = context;
-    bool writable = number != 0x400000F2u; /* SYNTH_DEBUG_STATUS */
     enter(host);
     expect_unlocked(host);
+    bool writable = number != 0x400000F2u /* SYNTH_DEBUG_STATUS */ && !injected_failure(host);
     if (writable) {
         *debug_register(host, vp_index, number) = value;
         struct model_event *event = log_event(host, MODEL_EVENT_DEBUG_WRITE, vp_index);

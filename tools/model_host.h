@@ -251,8 +251,8 @@ void model_host_set_connection_status(struct model_host *host, uint16_t status);
 
 /* ---- Failure injection ---- */
 
-/* Make the nth callback that may fail (gpa_read, gpa_write, gpa_probe, gpa_compare_exchange,
-   overlay_set), counted from this call on and starting at 1, fail; 0: none fails. With `onwards`
+/* Make the nth callback that may fail (guest memory, overlay_set, whatever answers a request, posts and
+   signals to a handler), counted from this call on and starting at 1, fail; 0: none fails. With `onwards`
    all later ones fail too. */
 void model_host_fail(struct model_host *host, uint64_t nth, bool onwards);
 

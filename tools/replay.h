@@ -113,9 +113,17 @@ struct replay_options {
     bool as_json;
     bool freezes; /* stop and restart the clock after every command */
     bool renews;  /* and, meanwhile, move into a fresh partition */
+
+    /* For tests: called around each command but the partition line; `before` may change the words, of
+       which the first is the command's name; the script ends where `after` returns false. With `quiet` results do not matter and nothing is said. */
+    void (*before)(void *context, struct replay *replay, uint32_t line, char **words);
+    bool (*after)(void *context, struct replay *replay, uint32_t line);
+    void *context;
+    bool quiet;
 };
 
-/* Run one script. Returns the exit status; messages have been printed. */
+/* Run one script. Returns the exit status; messages have been printed. A script that `after` ends has
+   the status of what was done of it. */
 int replay_script(const char *file, const struct replay_options *options);
 
 #endif

@@ -17,6 +17,7 @@ struct script {
     const char *file;
     const struct replay_options *options;
     uint32_t line_number;
+    bool ended; /* by whoever watches it */
     char **words;
     size_t word_capacity;
     struct text command;  /* the line's command with white space folded, if it will be shown */
@@ -41,6 +42,9 @@ bool replay_expected(struct replay *replay, const char *format, ...)
 
 static int malformed(const struct script *script)
 {
+    if (script->options->quiet) {
+        return TOOL_OK;
+    }
     fprintf(stderr, "%s:%" PRIu32 ": %s\n", script->file, script->line_number,
             text_string(&script->replay.problem));
     return TOOL_USAGE;
@@ -247,6 +251,9 @@ static void show(struct script *script, const char *expected, bool ok)
 
 static int mismatch(struct script *script, const char *expected)
 {
+    if (script->options->quiet) {
+        return TOOL_OK;
+    }
     if (!script->options->as_json) {
         fold(&script->expected, expected);
         printf("%s:%" PRIu32 ": expected %s, got %s\n", script->file, script->line_number,
@@ -258,7 +265,7 @@ static int mismatch(struct script *script, const char *expected)
 /* The model host watches the library; a broken contract fails any script. */
 static int check_contract(const struct script *script)
 {
-    if (model_host_violations(script->replay.host) == 0) {
+    if (script->options->quiet || model_host_violations(script->replay.host) == 0) {
         return TOOL_OK;
     }
     printf("%s:%" PRIu32 ": the library broke its contract with the host: %s\n", script->file,
@@ -313,18 +320,35 @@ static const struct replay_command *choose_command(struct replay *replay, size_t
     return command;
 }
 
+/* The command, and what follows from it at once. */
+static bool run_watched(struct script *script, const struct replay_command *command, size_t count)
+{
+    const struct replay_options *options = script->options;
+    struct replay *replay = &script->replay;
+    if (options->before != NULL && replay->partition != NULL) {
+        options->before(options->context, replay, script->line_number, script->words);
+    }
+    bool done = command->run(replay, count - 1, script->words + 1);
+    if (done) {
+        replay_serve_kicks(replay);
+    }
+    if (options->after != NULL && command->run != replay_partition) {
+        script->ended = !options->after(options->context, replay, script->line_number);
+    }
+    return done;
+}
+
 static int run_command(struct script *script, size_t count, const char *expected)
 {
     struct replay *replay = &script->replay;
     const struct replay_command *command = choose_command(replay, count, script->words);
     text_clear(&replay->result);
-    if (command == NULL || !command->run(replay, count - 1, script->words + 1)) {
+    if (command == NULL || !run_watched(script, command, count)) {
         return malformed(script);
     }
-    if (command->run == replay_partition) {
+    if (command->run == replay_partition && !script->options->quiet) {
         print_notes(script);
     }
-    replay_serve_kicks(replay);
     if (script->options->freezes && !replay_renew(replay, script->options->renews)) {
         return malformed(script);
     }
@@ -370,7 +394,8 @@ static int run_stream(struct script *script, FILE *stream)
     size_t capacity = 0;
     ssize_t size;
     int status = TOOL_OK;
-    while (status == TOOL_OK && (errno = 0, size = getline(&line, &capacity, stream)) >= 0) {
+    while (status == TOOL_OK && !script->ended &&
+           (errno = 0, size = getline(&line, &capacity, stream)) >= 0) {
         script->line_number++;
         if (strlen(line) != (size_t)size) {
             (void)replay_expected(&script->replay, "expected text, got a NUL byte");

@@ -48,8 +48,9 @@ enum hvtlfs_trigger {
 enum hvtlfs_lazy_eoi {
     HVTLFS_LAZY_EOI_NONE = 0,      /**< Nothing was armed. Do what an ordinary APIC would do. */
     HVTLFS_LAZY_EOI_WITHDRAWN = 1, /**< The guest will end its interrupt by an EOI that exits. */
-    HVTLFS_LAZY_EOI_ENDED = 2, /**< The guest has ended its interrupt already: make the VP exit and
-                                        collect, then the pending one can go in. */
+    HVTLFS_LAZY_EOI_ENDED = 2, /**< The guest has ended its interrupt already, or (guest memory refused)
+                                        it cannot be told: make the VP exit and collect, then the
+                                        pending one can go in. */
 };
 
 /**
@@ -101,7 +102,8 @@ HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_lazy_eoi hvtlfs_lazy_eoi_withdraw(struct 
  *
  * @param vp the VP; out of the guest; its own thread
  * @return the vector given to hvtlfs_lazy_eoi_arm() if the guest has ended it: do its EOI now;
- *         #HVTLFS_NO_EOI if nothing was armed, or if the guest has not ended it and will write EOI
+ *         #HVTLFS_NO_EOI if nothing was armed, or if the guest has not ended it and will write EOI.
+ *         Where guest memory refuses the look, the arming stays and is to be collected later
  *
  * Cheap when nothing is armed. Locking and callbacks as hvtlfs_lazy_eoi_arm(); the lock also while
  * another thread is withdrawing.

@@ -117,12 +117,13 @@ static void check_interrupts(void)
 
         while (n < model.interrupt_count &&
                (seen[n] || model.interrupts[n].vp != one->vp_index ||
-                model.interrupts[n].vector != one->interrupt.vector)) {
+                model.interrupts[n].vector != one->interrupt.vector ||
+                (model.interrupts[n].sint &&
+                 one->interrupt.auto_eoi !=
+                     model_auto_eoi(&model, one->vp_index, one->interrupt.vector)))) {
             n++;
         }
         CLAIM(n < model.interrupt_count && !one->interrupt.nmi);
-        CLAIM(one->interrupt.auto_eoi ==
-              model_auto_eoi(&model, one->vp_index, one->interrupt.vector));
         seen[n] = true;
     }
     for (uint32_t n = 0; n < model.interrupt_count; n++) {
@@ -530,7 +531,7 @@ static void hypercall(struct input *input)
 
     call_registers(&call, &regs);
     while ((result = hvtlfs_hypercall(setup.vp[vp], &regs)) == HVTLFS_HYPERCALL_CONTINUE) {
-        CLAIM(++continues < 64);
+        CLAIM(++continues < 4096); /* one for each element */
     }
     fuzz_say("vp %" PRIu32 " calls 0x%" PRIx64 " in 0x%" PRIx64 " result %d rax 0x%" PRIx64
              "; allowed: %" PRIu32 " of them, 0x%x\n",

@@ -121,22 +121,26 @@ bool model_auto_eoi(const struct model *model, uint32_t vp, uint32_t vector)
     return found;
 }
 
-static void interrupt(struct model *model, uint32_t vp, uint32_t vector, bool optional)
+static struct model_interrupt *interrupt(struct model *model, uint32_t vp, uint32_t vector)
 {
-    if (model->interrupt_count < MODEL_INTERRUPTS) {
-        model->interrupts[model->interrupt_count++] = (struct model_interrupt){vp, vector, optional};
+    static struct model_interrupt nowhere;
+
+    if (model->interrupt_count == MODEL_INTERRUPTS) {
+        return &nowhere;
     }
+    model->interrupts[model->interrupt_count] = (struct model_interrupt){vp, vector, false, false};
+    return &model->interrupts[model->interrupt_count++];
 }
 
 void model_request(struct model *model, uint32_t vp, uint32_t vector)
 {
-    interrupt(model, vp, vector, false);
+    (void)interrupt(model, vp, vector);
 }
 
 static void sint_interrupt(struct model *model, uint32_t vp, uint32_t sint)
 {
     if (!masked(model, vp, sint) && !polled(model, vp, sint)) {
-        interrupt(model, vp, model->vp[vp].sint[sint] & 0xFF, false);
+        interrupt(model, vp, model->vp[vp].sint[sint] & 0xFF)->sint = true;
     }
 }
 
@@ -384,7 +388,7 @@ static void settle_timer(struct model *model, uint32_t vp, struct model_timer *t
     }
     if (is_periodic(timer)) {
         if (is_direct(timer) && now >= timer->count && now - timer->count >= timer->start) {
-            interrupt(model, vp, timer->config >> 4 & 0xFF, true);
+            interrupt(model, vp, timer->config >> 4 & 0xFF)->optional = true;
         }
         return;
     }
@@ -392,7 +396,7 @@ static void settle_timer(struct model *model, uint32_t vp, struct model_timer *t
         timer->running = false;
         timer->config &= ~(uint64_t)ENABLE;
         if (is_direct(timer)) {
-            interrupt(model, vp, timer->config >> 4 & 0xFF, false);
+            (void)interrupt(model, vp, timer->config >> 4 & 0xFF);
         } else {
             timer->waiting = true;
             timer->expired = timer->count;
@@ -423,8 +427,10 @@ uint64_t model_deadline(const struct model *model, uint32_t vp, uint64_t now)
         }
         if (is_periodic(timer)) {
             const uint64_t from = timer->start > now ? timer->start : now;
+            const uint64_t within = timer->config >> 2 & 1 ? 2 * timer->count : timer->count;
 
-            at = timer->count > UINT64_MAX - from ? UINT64_MAX : from + timer->count;
+            /* 12.1.4: a lazy one may skip a tick that is near. */
+            at = timer->count > (UINT64_MAX - from) / 2 ? UINT64_MAX : from + within;
         }
         deadline = at < deadline ? at : deadline;
     }
@@ -602,7 +608,7 @@ enum model_result model_write(struct model *model, uint32_t vp, uint32_t msr, ui
     case HYPERCALL:
         return write_hypercall(model, value);
     case RESET:
-        model->resets += value & 1;
+        model->resets += (uint32_t)(value & 1);
         return MODEL_DONE;
     case VP_INDEX:
     case VP_RUNTIME:
@@ -706,8 +712,8 @@ static bool control_is_wrong(const struct shape *shape, uint64_t control)
     if (field(control, 27, 4) || field(control, 44, 4) || field(control, 60, 4)) {
         return true; /* bits 31 and 26, "nested", say who handles it: we do */
     }
-    if (field(control, 17, 9) && !shape->variable) {
-        return true;
+    if (field(control, 17, 9) > (shape->variable ? 64u : 0u)) {
+        return true; /* 3.7.1; a set has at most 64 banks */
     }
     return shape->element ? first >= count : count || first;
 }
@@ -811,7 +817,7 @@ static void cluster_ipi(struct model *model, const struct shape *shape, const ui
     }
     for (uint32_t vp = 0; vp < model->vp_count; vp++) {
         if (targets >> vp & 1) {
-            interrupt(model, vp, vector, false);
+            (void)interrupt(model, vp, vector);
         }
     }
 }

@@ -25,7 +25,7 @@
 #define MODEL_QUEUE 48u
 #define MODEL_INTERRUPTS 256u
 #define MODEL_STATUSES 8u
-#define MODEL_RANGES 128u
+#define MODEL_RANGES 512u
 
 /* Overlay pages (5.2.1), in the order in which they cover each other where they share a GPA. */
 enum model_page {
@@ -75,6 +75,7 @@ struct model_vp {
 
 struct model_interrupt {
     uint32_t vp, vector;
+    bool sint;     /* from a SINT: then whether it is auto-EOI follows from the SINTs (11.8.5) */
     bool optional; /* a periodic timer in direct mode: may have ticked */
 };
 
