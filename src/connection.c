@@ -250,7 +250,6 @@ enum hvtlfs_status hvtlfs_connection_remove(struct hvtlfs_partition *partition,
                                             uint32_t connection_id)
 {
     struct hvti_connection *connection;
-    uint32_t state = 0;
     uint32_t row;
 
     if (!partition) {
@@ -259,11 +258,11 @@ enum hvtlfs_status hvtlfs_connection_remove(struct hvtlfs_partition *partition,
     hvti_lock(partition);
     row = find(partition, connection_id);
     if (row) {
-        state = __atomic_fetch_or(&row_of(partition, row)->state, HVTI_CONNECTION_DYING,
-                                  __ATOMIC_ACQ_REL);
+        (void)__atomic_fetch_or(&row_of(partition, row)->state, HVTI_CONNECTION_DYING,
+                                __ATOMIC_ACQ_REL);
     }
     hvti_unlock(partition);
-    if (!row || (state & HVTI_CONNECTION_DYING)) {
+    if (!row) {
         return HVTLFS_ERR_NOT_FOUND;
     }
     connection = row_of(partition, row);
@@ -310,10 +309,9 @@ static uint16_t post_to_sint(struct hvtlfs_partition *partition, uint32_t row,
         return HV_STATUS_INVALID_SYNIC_STATE;
     }
     post.message.origin = connection->port_id;
-    /* The message's own reference, which it keeps while it waits. */
-    if (!refer(row_of(partition, row))) {
-        return HV_STATUS_INVALID_CONNECTION_ID;
-    }
+    /* The message's own reference, which it keeps while it waits. The caller's keeps the row, also if
+     * the connection is being removed: then the message is dropped where it arrives. */
+    (void)__atomic_fetch_add(&row_of(partition, row)->state, 1, __ATOMIC_ACQUIRE);
     status = hvti_synic_post(target, &post);
     if (status != HV_STATUS_SUCCESS) {
         hvti_connection_drop(partition, row, false);

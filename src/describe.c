@@ -296,8 +296,7 @@ static void describe_features(struct page *page, const struct hvtlfs_partition *
 /* ---- Time ---- */
 
 /* The page is valid, and still the guest comes for the time. */
-static const char *why_msr(const struct hvtlfs_partition *partition,
-                           const struct hvtlfs_time_counters *counters,
+static const char *why_msr(const struct hvtlfs_time_counters *counters,
                            enum hvtlfs_tsc_page_state state)
 {
     if (!counters->msr_reads) {
@@ -308,10 +307,8 @@ static const char *why_msr(const struct hvtlfs_partition *partition,
                "hvtlfs check";
     }
     if (state == HVTLFS_TSC_PAGE_VALID && counters->msr_reads_page_valid > 1000) {
-        return partition->clock.unsynced ? "the VPs' TSCs differ"
-                                         : "the page is valid and the guest reads the MSR all the "
-                                           "same: it does not trust "
-                                           "its TSC, or reads time where it cannot use the page";
+        return "the page is valid and the guest reads the MSR all the same: it does not trust its "
+               "TSC, or reads time where it cannot use the page";
     }
     return NULL;
 }
@@ -323,7 +320,7 @@ static void describe_time(struct page *page, struct hvtlfs_partition *partition)
     const char *why;
 
     (void)hvtlfs_read_time_counters(partition, &counters);
-    why = why_msr(partition, &counters, state);
+    why = why_msr(&counters, state);
     if (page->json) {
         open(page, "time", '{');
         member(page, "page", hvtlfs_tsc_page_state_name(state));

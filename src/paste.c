@@ -237,7 +237,7 @@ static size_t word_size(struct slice text)
         if (space && !joined) {
             break;
         }
-        joined = text.start[i] == ',' || (space && joined);
+        joined = text.start[i] == ',' || space;
     }
     return i;
 }

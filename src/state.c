@@ -112,7 +112,9 @@ static const struct row rows[] = {
 #undef PARTITION
 #undef VP
 #define WHOLE(type, member, bits)                                                                  \
-    _Static_assert(SIZE_OF(type, member) % ((bits) / 8) == 0, "bits of " #member);
+    _Static_assert(((bits) == 8 || (bits) == 32 || (bits) == 64) &&                                \
+                       SIZE_OF(type, member) % ((bits) / 8) == 0,                                  \
+                   "bits of " #member);
 #define CONFIG(tag, since, member, config, bits)                                                   \
     WHOLE(struct hvtlfs_partition, member, bits)                                                   \
     _Static_assert(SIZE_OF(struct hvtlfs_config, config) ==                                        \
@@ -160,11 +162,10 @@ static void put(uint8_t *bytes, uint32_t width, uint64_t value)
     }
 }
 
-/* A number of the host's own kind, of any width. */
+/* A number of the host's own kind, of a row's width: 1, 4 or 8 bytes. */
 static uint64_t number_at(const void *member, uint32_t width)
 {
     uint8_t one;
-    uint16_t two;
     uint32_t four;
     uint64_t eight;
 
@@ -172,9 +173,6 @@ static uint64_t number_at(const void *member, uint32_t width)
     case 1:
         memcpy(&one, member, sizeof(one));
         return one;
-    case 2:
-        memcpy(&two, member, sizeof(two));
-        return two;
     case 4:
         memcpy(&four, member, sizeof(four));
         return four;
@@ -187,15 +185,11 @@ static uint64_t number_at(const void *member, uint32_t width)
 static void set_number(void *member, uint32_t width, uint64_t value)
 {
     uint8_t one = (uint8_t)value;
-    uint16_t two = (uint16_t)value;
     uint32_t four = (uint32_t)value;
 
     switch (width) {
     case 1:
         memcpy(member, &one, sizeof(one));
-        break;
-    case 2:
-        memcpy(member, &two, sizeof(two));
         break;
     case 4:
         memcpy(member, &four, sizeof(four));
@@ -297,8 +291,7 @@ static void write_row(struct writer *writer, const struct row *row, const void *
 
 static bool same_section(const struct row *a, const struct row *b)
 {
-    return a->scope >= SCOPE_PARTITION && a->scope == b->scope &&
-           !memcmp(a->section, b->section, 4);
+    return a->scope == b->scope && !memcmp(a->section, b->section, 4);
 }
 
 static void write_rows(struct writer *writer, enum scope scope, const void *base, uint32_t vp_index)
@@ -1245,10 +1238,6 @@ static enum hvtlfs_status check_whole(struct load *load)
     }
     if (load->emulating && (!load->known_hz || !load->real_hz)) {
         return damaged(&load->reader, "reenlighten.known_hz", NULL);
-    }
-    if (!partition->clock.tsc_hz && (hvti_has(partition, HVTLFS_FEATURE_FREQUENCIES) ||
-                                     hvti_has(partition, HVTLFS_FEATURE_REENLIGHTENMENT))) {
-        return incompatible(load, "clock.tsc_hz", 0, 0);
     }
     if (hvti_has(partition, HVTLFS_FEATURE_TIME_REF_COUNT) && !load->started_invariant &&
         !(hvti_host_needs_met(&partition->host) & BIT32(HVTI_NEED_CLOCK))) {

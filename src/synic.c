@@ -377,14 +377,15 @@ static bool fill_from_timer(struct hvtlfs_vp *vp, uint32_t sint, uint32_t timer,
     return slot_fill(vp, sint, &message);
 }
 
-/* Put the oldest message of a SINT into its slot if that is possible now (TLFS 11.2, 11.8.6). */
+/* Put the oldest message of a SINT, which has one, into its slot if that is possible now (TLFS 11.2,
+ * 11.8.6). */
 static void deliver(struct hvtlfs_vp *vp, uint32_t sint)
 {
     uint32_t item = vp->synic.head[sint];
     uint8_t flags;
     bool filled;
 
-    if (!item || !hvti_synic_takes_messages(vp, sint) || !slot_free(vp, sint)) {
+    if (!hvti_synic_takes_messages(vp, sint) || !slot_free(vp, sint)) {
         return;
     }
     flags = *next_of(vp, item) ? HV_MESSAGE_FLAGS_MESSAGE_PENDING : 0;

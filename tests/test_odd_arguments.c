@@ -265,6 +265,9 @@ static void test_a_finding_with_a_detail(void **state)
     finding.detail = NULL;
     hvtlfs_finding_text(&finding, text, sizeof(text));
     assert_string_equal(text, "hv-vapic: the sentence");
+    finding.sentence = NULL;
+    hvtlfs_finding_text(&finding, text, sizeof(text));
+    assert_string_equal(text, "hv-vapic: ");
 }
 
 static void test_an_identity_is_checked_without_a_listener_too(void **state)

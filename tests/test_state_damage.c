@@ -27,9 +27,17 @@ struct bytes {
     size_t size;
 };
 
+static uint32_t policy;
+
+static void set_policy(struct hvtlfs_config *config)
+{
+    config->policy = policy;
+}
+
 static void start(struct fixture *fixture)
 {
     fixture_prepare(fixture);
+    fixture->adjust = set_policy;
     fixture->features = features;
     fixture->config.invariant_tsc = true;
     fixture->config.apic_hz = 200000000;
@@ -77,6 +85,20 @@ static struct bytes a_state(void)
 
     start(&fixture);
     live(&fixture);
+    saved = save(&fixture);
+    fixture_stop(&fixture);
+    return saved;
+}
+
+/* Without a SynIC: only the hypercall page stands. */
+static struct bytes a_small_state(void)
+{
+    struct fixture fixture;
+    struct bytes saved;
+
+    start(&fixture);
+    expect_write(fixture.vp, HV_X64_MSR_GUEST_OS_ID, LINUX_ID);
+    expect_write(fixture.vp, HV_X64_MSR_HYPERCALL, PAGE_GPA | 1);
     saved = save(&fixture);
     fixture_stop(&fixture);
     return saved;
@@ -369,6 +391,19 @@ static void test_pages_come_after_the_rows(void **state)
     expect_answer(&saved, HVTLFS_ERR_STATE_FORMAT, "unknown section");
 }
 
+/* Of a kind that the partition has no page for. */
+static void test_a_page_without_its_feature_is_refused(void **state)
+{
+    struct bytes saved;
+
+    (void)state;
+    features = "vapic";
+    saved = a_small_state();
+    set_number(saved.at + field(&saved, "OVLY", "KIND") + FIELD, HVTLFS_OVERLAY_REFERENCE_TSC, 4);
+    expect_answer(&saved, HVTLFS_ERR_STATE_FORMAT, "OVLY.KIND");
+    features = FEATURES;
+}
+
 /* ---- SMSG ---- */
 
 static void test_an_item_is_judged_byte_by_byte(void **state)
@@ -561,6 +596,36 @@ static void test_lazy_eoi_has_two_states_that_wait(void **state)
     }
 }
 
+static void test_lazy_eoi_is_not_loaded_where_it_is_forbidden(void **state)
+{
+    struct bytes saved;
+
+    (void)state;
+    policy = HVTLFS_POLICY_NO_LAZY_EOI;
+    saved = a_state();
+    set_number(saved.at + field(&saved, "VAPC", "LAZY") + FIELD, 0x150, 4);
+    expect_answer(&saved, HVTLFS_ERR_STATE_FORMAT, "vapic.lazy");
+    policy = 0;
+}
+
+/* More messages than a partition has buffers for, counting one of its own for each SINT. */
+static void test_more_messages_than_buffers_are_refused(void **state)
+{
+    struct bytes saved = a_state();
+    size_t at = field_in(&saved, section(&saved, "SMSG", 0), "ITEM");
+    uint8_t item[FIELD + 264];
+
+    (void)state;
+    memcpy(item, saved.at + at, sizeof(item)); /* 260 bytes and their padding */
+    for (int i = 0; i < 3000; i++) {
+        size_t begin = section(&saved, "SMSG", 0);
+
+        splice(&saved, at, 0, item, sizeof(item));
+        set_number(saved.at + begin + 12, number(saved.at + begin + 12) + sizeof(item), 4);
+    }
+    expect_answer(&saved, HVTLFS_ERR_STATE_FORMAT, "SMSG.ITEM");
+}
+
 /* TLFS 12.5: a vector below 16 is none; 2 is the NMI. */
 static void test_the_unhalted_timers_vector_is_judged(void **state)
 {
@@ -654,19 +719,26 @@ static void test_a_host_without_a_clock_is_refused_a_state_that_needs_it(void **
     fixture_stop(&to);
 }
 
+/* A page, an identity, or an address that was written while no page could stand there. */
 static void test_a_partition_that_shows_anything_is_not_fresh(void **state)
 {
     static const uint32_t msrs[] = {HV_X64_MSR_GUEST_OS_ID, HV_X64_MSR_REFERENCE_TSC,
-                                    HV_X64_MSR_SIMP};
-    static const uint64_t values[] = {LINUX_ID, TSC_GPA, SIM_GPA | 1};
+                                    HV_X64_MSR_SIMP, HV_X64_MSR_HYPERCALL};
+    static const uint64_t values[] = {LINUX_ID, TSC_GPA, SIM_GPA | 1, PAGE_GPA};
     struct bytes saved = a_state();
 
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         struct fixture to;
 
         start(&to);
+        if (i == 3) {
+            expect_write(to.vp, HV_X64_MSR_GUEST_OS_ID, LINUX_ID);
+        }
         expect_write(to.vp, msrs[i], values[i]);
+        if (i == 3) {
+            expect_write(to.vp, HV_X64_MSR_GUEST_OS_ID, 0);
+        }
         assert_int_equal(hvtlfs_state_load(to.partition, saved.at, saved.size, NULL),
                          HVTLFS_ERR_ORDER);
         fixture_stop(&to);
@@ -805,6 +877,7 @@ int main(void)
         cmocka_unit_test(test_a_page_stands_at_a_page_of_the_guest),
         cmocka_unit_test(test_fields_of_a_page_have_their_sizes),
         cmocka_unit_test(test_pages_come_after_the_rows),
+        cmocka_unit_test(test_a_page_without_its_feature_is_refused),
         cmocka_unit_test(test_an_item_is_judged_byte_by_byte),
         cmocka_unit_test(test_a_timers_item_is_judged),
         cmocka_unit_test(test_a_timers_item_of_another_sint_is_dropped),
@@ -816,6 +889,8 @@ int main(void)
         cmocka_unit_test(test_emulation_of_a_rate_needs_both_rates),
         cmocka_unit_test(test_rows_name_a_vp_that_exists_or_none),
         cmocka_unit_test(test_lazy_eoi_has_two_states_that_wait),
+        cmocka_unit_test(test_lazy_eoi_is_not_loaded_where_it_is_forbidden),
+        cmocka_unit_test(test_more_messages_than_buffers_are_refused),
         cmocka_unit_test(test_the_unhalted_timers_vector_is_judged),
         cmocka_unit_test(test_a_host_with_its_own_clock_takes_every_start),
         cmocka_unit_test(test_a_host_without_a_clock_is_refused_a_state_that_needs_it),
