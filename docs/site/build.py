@@ -62,9 +62,10 @@ def html_table(heads, lines, css=""):
 
 class Site:
     def __init__(self, root, tool, out):
-        self.root, self.tool, self.out = Path(root), tool, Path(out)
+        self.root, self.out = Path(root).resolve(), Path(out).resolve()
+        self.tool = str(Path(tool).resolve())
         self.pages = self.out / "pages"
-        self.model = tables.Model(root, tool)
+        self.model = tables.Model(self.root, self.tool)
         self.names = {path.stem: path for path in sorted((self.root / "docs").glob("*.md"))}
         self.names.update({name: self.root / file for name, file in OUTSIDE.items()
                            if (self.root / file).exists()})
