@@ -142,8 +142,7 @@ class Site:
                            "clause", "who asks for it"], lines)
 
     def table_calls(self, *features):
-        answers = {"DENIED": "no: ACCESS_DENIED", "UNOFFERED": "no: INVALID_HYPERCALL_CODE",
-                   "UNKNOWN": "no: INVALID_HYPERCALL_CODE"}
+        answers = {"DENIED": "no: denied", "UNOFFERED": "no: unknown", "UNKNOWN": "no: unknown"}
         lines = []
         for call in self.model.calls:
             if features and not set(features) & set(call["gates"]):
@@ -264,9 +263,9 @@ class Site:
         text = self.names[name].read_text()
         text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
         for paragraph in re.split(r"\n\n+", text):
-            if paragraph.strip() and not paragraph.lstrip().startswith(("#", "|", "`", "-", "    ")):
-                sentence = re.split(r"(?<=[.:?])\s", " ".join(paragraph.split()))[0]
-                return self.prose(self.links(sentence, name)).rstrip(":")
+            if paragraph.strip() and not re.match(r"\s*(#|\||`|-|    |Headers?:)", paragraph):
+                sentence = re.split(r"(?<=[.?])\s", " ".join(paragraph.split()))[0]
+                return self.prose(self.links(sentence, name))
         return ""
 
     def build(self):
