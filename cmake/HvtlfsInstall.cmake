@@ -70,14 +70,16 @@ endif()
 # verbs are made from the headers and from hvtlfs.1, where there is a Python to do it.
 find_program(HVTLFS_PYTHON3 python3 PATHS /usr/bin NO_DEFAULT_PATH)
 find_program(HVTLFS_PYTHON3 python3)
-if(HVTLFS_PYTHON3)
+if(HVTLFS_PYTHON3 AND EXISTS ${PROJECT_SOURCE_DIR}/docs/site/man.py)
+    file(GLOB kvm_headers CONFIGURE_DEPENDS adapters/kvm/include/hvtlfs/*.h)
     file(GLOB man_sources CONFIGURE_DEPENDS docs/man/*.[1-9])
     add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/man/made
         COMMAND ${CMAKE_COMMAND} -E rm -rf ${PROJECT_BINARY_DIR}/man
         COMMAND ${HVTLFS_PYTHON3} ${PROJECT_SOURCE_DIR}/docs/site/man.py ${PROJECT_SOURCE_DIR}
             ${PROJECT_BINARY_DIR}/man
         COMMAND ${CMAKE_COMMAND} -E touch ${PROJECT_BINARY_DIR}/man/made
-        DEPENDS docs/site/man.py ${man_sources} ${HVTLFS_HEADERS} include/hvtlfs/version.h.in
+        DEPENDS docs/site/man.py ${man_sources} ${HVTLFS_HEADERS} ${kvm_headers}
+            include/hvtlfs/version.h.in
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
         COMMENT "Making man pages" VERBATIM)
     add_custom_target(hvtlfs_man ALL DEPENDS ${PROJECT_BINARY_DIR}/man/made)
@@ -91,12 +93,14 @@ foreach(section IN ITEMS 1 3 5 7)
     endif()
     install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section}
         COMPONENT ${component})
-    if(HVTLFS_PYTHON3 AND (section EQUAL 1 OR section EQUAL 3))
+    if(TARGET hvtlfs_man AND (section EQUAL 1 OR section EQUAL 3))
         install(DIRECTORY ${PROJECT_BINARY_DIR}/man/man${section}/
             DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT ${component})
     endif()
 endforeach()
 
 # Completion of the command's words, where bash-completion looks for it.
-install(FILES tools/completion/hvtlfs.bash RENAME hvtlfs
-    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT Tools)
+if(TARGET hvtlfs_tool)
+    install(FILES tools/completion/hvtlfs.bash RENAME hvtlfs
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT Tools)
+endif()

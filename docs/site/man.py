@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """man.py SOURCE OUT
 
-Make man pages: OUT/man3, one for each public function, from the comments of include/hvtlfs/*.h; and
+Make man pages: OUT/man3, one for each public function, from the comments of the public headers; and
 OUT/man1/hvtlfs-VERB.1 for each verb, from docs/man/hvtlfs.1. mandoc -T lint has nothing to say
 about them (tests/check_man.sh).
 """
@@ -144,7 +144,8 @@ def functions(root, out, date):
     folder = out / "man3"
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
-    for path in sorted((root / "include/hvtlfs").glob("*.h")) + [root / "include/hvtlfs/version.h.in"]:
+    headers = sorted((root / "include/hvtlfs").glob("*.h")) + [root / "include/hvtlfs/version.h.in"]
+    for path in headers + sorted(root.glob("adapters/*/include/hvtlfs/*.h")):
         found = declarations(path.read_text())
         names = [prototype_parts(prototype)[1] for _, prototype in found]
         header = path.name.replace(".in", "")
