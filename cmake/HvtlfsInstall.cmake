@@ -24,8 +24,14 @@ endif()
 
 configure_package_config_file(cmake/hvtlfsConfig.cmake.in
     ${PROJECT_BINARY_DIR}/cmake/hvtlfsConfig.cmake INSTALL_DESTINATION ${HVTLFS_CMAKE_DIR})
+# semver.org: before 1.0 a minor version may break what the one before it promised.
+if(PROJECT_VERSION_MAJOR EQUAL 0)
+    set(HVTLFS_COMPATIBILITY SameMinorVersion)
+else()
+    set(HVTLFS_COMPATIBILITY SameMajorVersion)
+endif()
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/cmake/hvtlfsConfigVersion.cmake
-    COMPATIBILITY SameMajorVersion)
+    COMPATIBILITY ${HVTLFS_COMPATIBILITY})
 install(FILES ${PROJECT_BINARY_DIR}/cmake/hvtlfsConfig.cmake
     ${PROJECT_BINARY_DIR}/cmake/hvtlfsConfigVersion.cmake
     DESTINATION ${HVTLFS_CMAKE_DIR} COMPONENT Development)
@@ -60,14 +66,41 @@ if(TARGET hvtlfs_tool)
     install(TARGETS hvtlfs_tool RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT Tools)
 endif()
 
-# Section 1 goes with the command, 3, 5 and 7 with the library's headers.
+# Sections 1 and 5 go with the command, 3 and 7 with the library's headers. Those of functions and
+# verbs are made from the headers and from hvtlfs.1, where there is a Python to do it.
+find_program(HVTLFS_PYTHON3 python3 PATHS /usr/bin NO_DEFAULT_PATH)
+find_program(HVTLFS_PYTHON3 python3)
+if(HVTLFS_PYTHON3 AND EXISTS ${PROJECT_SOURCE_DIR}/docs/site/man.py)
+    file(GLOB kvm_headers CONFIGURE_DEPENDS adapters/kvm/include/hvtlfs/*.h)
+    file(GLOB man_sources CONFIGURE_DEPENDS docs/man/*.[1-9])
+    add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/man/made
+        COMMAND ${CMAKE_COMMAND} -E rm -rf ${PROJECT_BINARY_DIR}/man
+        COMMAND ${HVTLFS_PYTHON3} ${PROJECT_SOURCE_DIR}/docs/site/man.py ${PROJECT_SOURCE_DIR}
+            ${PROJECT_BINARY_DIR}/man
+        COMMAND ${CMAKE_COMMAND} -E touch ${PROJECT_BINARY_DIR}/man/made
+        DEPENDS docs/site/man.py ${man_sources} ${HVTLFS_HEADERS} ${kvm_headers}
+            include/hvtlfs/version.h.in
+        WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+        COMMENT "Making man pages" VERBATIM)
+    add_custom_target(hvtlfs_man ALL DEPENDS ${PROJECT_BINARY_DIR}/man/made)
+endif()
 foreach(section IN ITEMS 1 3 5 7)
     file(GLOB pages CONFIGURE_DEPENDS docs/man/*.${section})
-    if(section EQUAL 1)
+    if(section EQUAL 1 OR section EQUAL 5)
         set(component Tools)
     else()
         set(component Development)
     endif()
     install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section}
         COMPONENT ${component})
+    if(TARGET hvtlfs_man AND (section EQUAL 1 OR section EQUAL 3))
+        install(DIRECTORY ${PROJECT_BINARY_DIR}/man/man${section}/
+            DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT ${component})
+    endif()
 endforeach()
+
+# Completion of the command's words, where bash-completion looks for it.
+if(TARGET hvtlfs_tool)
+    install(FILES tools/completion/hvtlfs.bash RENAME hvtlfs
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT Tools)
+endif()

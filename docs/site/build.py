@@ -62,9 +62,10 @@ def html_table(heads, lines, css=""):
 
 class Site:
     def __init__(self, root, tool, out):
-        self.root, self.tool, self.out = Path(root), tool, Path(out)
+        self.root, self.out = Path(root).resolve(), Path(out).resolve()
+        self.tool = str(Path(tool).resolve())
         self.pages = self.out / "pages"
-        self.model = tables.Model(root, tool)
+        self.model = tables.Model(self.root, self.tool)
         self.names = {path.stem: path for path in sorted((self.root / "docs").glob("*.md"))}
         self.names.update({name: self.root / file for name, file in OUTSIDE.items()
                            if (self.root / file).exists()})
@@ -141,8 +142,7 @@ class Site:
                            "clause", "who asks for it"], lines)
 
     def table_calls(self, *features):
-        answers = {"DENIED": "no: ACCESS_DENIED", "UNOFFERED": "no: INVALID_HYPERCALL_CODE",
-                   "UNKNOWN": "no: INVALID_HYPERCALL_CODE"}
+        answers = {"DENIED": "no: denied", "UNOFFERED": "no: unknown", "UNKNOWN": "no: unknown"}
         lines = []
         for call in self.model.calls:
             if features and not set(features) & set(call["gates"]):
@@ -263,9 +263,9 @@ class Site:
         text = self.names[name].read_text()
         text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
         for paragraph in re.split(r"\n\n+", text):
-            if paragraph.strip() and not paragraph.lstrip().startswith(("#", "|", "`", "-", "    ")):
-                sentence = re.split(r"(?<=[.:?])\s", " ".join(paragraph.split()))[0]
-                return self.prose(self.links(sentence, name)).rstrip(":")
+            if paragraph.strip() and not re.match(r"\s*(#|\||`|-|    |Headers?:)", paragraph):
+                sentence = re.split(r"(?<=[.?])\s", " ".join(paragraph.split()))[0]
+                return self.prose(self.links(sentence, name))
         return ""
 
     def build(self):

@@ -101,6 +101,7 @@ def bytes_of(title, size, fields):
     for byte in range(8):
         svg.text(left + (byte + 0.5) * cell, y - 5, f"+{byte}", "hv-bit")
     ends = [offset for _, offset, _ in fields[1:]] + [size]
+    beside = None  # where a name stands that is too long for its own place: in the gap behind it
     for (name, offset, _), end in zip(fields, ends):
         css = "hv-gap" if re.match(r"(reserved|rsvd|pad)", name) else "hv-field"
         first = True
@@ -114,8 +115,13 @@ def bytes_of(title, size, fields):
             width = 8 * cell if upto - offset > 8 else (upto - offset) * cell
             label = name + (f" ({upto - offset} bytes)" if upto - offset > 8 else "")
             svg.rect(x, y, width, 26, css)
-            if len(label) * CHAR <= width:
+            if beside == (x, y):
+                pass
+            elif len(label) * CHAR <= width:
                 svg.text(x + width / 2, y + 17, label)
+            else:
+                beside = (x + width, y)
+                svg.text(x + width + 5, y + 17, "< " + label, anchor="start")
             if upto % 8 == 0:
                 y += 26
             offset, first = upto, False

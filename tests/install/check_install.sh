@@ -111,6 +111,26 @@ if [ -e "$prefix/include/hvtlfs/kvm.h" ]; then
         run "pkg-config hvtlfs-kvm, static" static "$work/program"
 fi
 
+# refuses NAME TEXT CMAKE-CODE: a find_package that must fail, with TEXT in what it says
+refuses() {
+    mkdir -p "$work/refused" && rm -rf "$work/refused-build"
+    printf 'cmake_minimum_required(VERSION 3.23)\nproject(refused LANGUAGES C)\n%s\n' "$3" \
+        >"$work/refused/CMakeLists.txt"
+    if cmake -S "$work/refused" -B "$work/refused-build" -DCMAKE_PREFIX_PATH="$prefix" >"$work/log" 2>&1; then
+        echo "FAIL: $1: find_package accepts it"
+        failed=1
+    elif grep -q "$2" "$work/log"; then
+        echo "ok: $1"
+    else
+        echo "FAIL: $1: says something else"
+        sed 's/^/    /' "$work/log"
+        failed=1
+    fi
+}
+refuses "a later version" "considered but not accepted" "find_package(hvtlfs 0.999 REQUIRED)"
+refuses "another major version" "considered but not accepted" "find_package(hvtlfs 9 REQUIRED)"
+refuses "an unknown component" "no component nonsense" "find_package(hvtlfs REQUIRED COMPONENTS nonsense)"
+
 mv "$prefix" "$work/moved"
 consume "find_package after a move" package -DCMAKE_C_COMPILER="$cc" \
     -DCMAKE_PREFIX_PATH="$work/moved"
