@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The host's side of the SynIC, as KVM leaves it to the VMM: HvCallPostMessage is an exit, HvCallSignalEvent
- * an eventfd, a SINT an interrupt routed to the synthetic controller. Messages are not queued here.
+ * The host's side of the SynIC, as KVM leaves it to the VMM: HvCallPostMessage is an exit,
+ * HvCallSignalEvent an eventfd, a SINT an interrupt routed to the synthetic controller. There is no
+ * queue: a message that finds its slot busy is refused.
  */
 #include <errno.h>
 #include <poll.h>
@@ -165,7 +166,7 @@ static uint64_t deliver(struct processor *processor, uint32_t sint,
     struct hv_message *slot;
 
     if (page == NULL || (processor->synic_control & 1) == 0) {
-        return HV_STATUS_INVALID_CONNECTION_ID;
+        return HV_STATUS_INVALID_SYNIC_STATE;
     }
     slot = &page->message_slot[sint];
     if (__atomic_load_n(&slot->header.message_type, __ATOMIC_ACQUIRE) != 0) {
@@ -193,7 +194,8 @@ uint64_t connections_post(struct machine *machine, uint64_t parameter)
     number = post.connection_id - BOOT_MESSAGES;
     if (post.connection_id < BOOT_MESSAGES ||
         number >= machine->processor_count * KERNEL_SINTS) {
-        return HV_STATUS_INVALID_CONNECTION_ID;
+        return post.connection_id == BOOT_EVENTS ? HV_STATUS_INVALID_PORT_ID
+                                                 : HV_STATUS_INVALID_CONNECTION_ID;
     }
     if (post.payload_size > HV_MESSAGE_PAYLOAD_BYTE_COUNT || (post.message_type >> 31) != 0 ||
         post.message_type == 0) {
