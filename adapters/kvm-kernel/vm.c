@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <hvtlfs/tlfs.h>
+
 #include "boot.h"
 #include "image.h"
 #include "kernel.h"
@@ -140,6 +142,19 @@ static bool enable(const struct processor *processor, uint32_t capability, uint6
     return ioctl(processor->fd, KVM_ENABLE_CAP, &cap) == 0;
 }
 
+/* KVM leaves it to the VMM to say that it takes crash reports. */
+static bool crash_reports_taken(const struct processor *processor)
+{
+    union {
+        struct kvm_msrs msrs;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } one = {.msrs.nmsrs = 1};
+
+    one.msrs.entries[0] = (struct kvm_msr_entry){.index = HV_X64_MSR_CRASH_CTL,
+                                                 .data = HV_MSR_CRASH_CTL_CRASH_NOTIFY};
+    return ioctl(processor->fd, KVM_SET_MSRS, &one) == 1;
+}
+
 static const char *hyperv_enable(struct processor *processor)
 {
     if (machine_wants(processor->machine, HVTLFS_FEATURE_SYNIC) &&
@@ -148,6 +163,10 @@ static const char *hyperv_enable(struct processor *processor)
     }
     if (!cpuid_set(processor)) {
         return because("KVM_SET_CPUID2", strerror(errno));
+    }
+    if (machine_wants(processor->machine, HVTLFS_FEATURE_CRASH) &&
+        !crash_reports_taken(processor)) {
+        return because("KVM_SET_MSRS", "HV_X64_MSR_CRASH_CTL");
     }
     if (!enable(processor, KVM_CAP_HYPERV_ENFORCE_CPUID, 1)) {
         return because("KVM_CAP_HYPERV_ENFORCE_CPUID", strerror(errno));
