@@ -4,7 +4,7 @@
  * the library was left with, so that nothing is offered which this KVM cannot carry.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -69,6 +69,19 @@ static void nothing_resets(void *context, uint32_t vp_index)
     (void)vp_index;
 }
 
+/* KVM tells programs so: siblings are as reported where there can be none. */
+static bool has_no_siblings(void)
+{
+    FILE *file = fopen("/sys/devices/system/cpu/smt/control", "re");
+    char state[16] = "";
+    bool told = file != NULL && fgets(state, sizeof state, file) != NULL;
+
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return told && (strncmp(state, "forceoff", 8) == 0 || strncmp(state, "notsupported", 12) == 0);
+}
+
 static void try_out(int vm)
 {
     struct hvtlfs_kvm_config config;
@@ -83,6 +96,9 @@ static void try_out(int vm)
     config.partition.ops.system_reset = nothing_resets;
     for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++) {
         hvtlfs_features_add(&config.partition.features, candidates[i]);
+    }
+    if (has_no_siblings()) {
+        hvtlfs_features_add(&config.partition.features, HVTLFS_FEATURE_NO_CORE_SHARING);
     }
     if (hvtlfs_kvm_create(&config, &hv, &error) != HVTLFS_OK) {
         tell("Hyper-V is not offered: %s", error.text);
