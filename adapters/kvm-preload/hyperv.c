@@ -62,19 +62,17 @@ static uint32_t reg_of(const struct hvtlfs_cpuid_regs *regs, uint32_t reg)
     return all[reg];
 }
 
+/* A row's first bit is the privilege, where it has one; the others are hints to use it. */
 static bool shown(const struct vcpu *vcpu, enum hvtlfs_feature feature)
 {
     struct hvtlfs_cpuid_bit bit;
-    size_t i;
+    uint32_t leaf;
 
-    for (i = 0; hvtlfs_feature_cpuid_bit(feature, i, &bit); i++) {
-        uint32_t leaf = bit.leaf - MSR_FIRST;
-
-        if (leaf >= LEAVES || (reg_of(&vcpu->leaves[leaf], bit.reg) >> bit.bit & 1) == 0) {
-            return false;
-        }
+    if (!hvtlfs_feature_cpuid_bit(feature, 0, &bit)) {
+        return false;
     }
-    return i > 0;
+    leaf = bit.leaf - MSR_FIRST;
+    return leaf < LEAVES && (reg_of(&vcpu->leaves[leaf], bit.reg) >> bit.bit & 1) != 0;
 }
 
 /* Without KVM_CAP_HYPERV_ENFORCE_CPUID, KVM refuses the guest nothing that it has. */
@@ -233,9 +231,18 @@ static void create(struct vm *vm, const struct vcpu *vcpu)
             tell("the VM has no Hyper-V: %s", error.text);
         } else {
             populate(vm);
+            hyperv_age_set(vm);
         }
     }
     free(vps);
+}
+
+void hyperv_age_set(struct vm *vm)
+{
+    if (vm->hv != NULL && hvtlfs_kvm_freeze(vm->hv) == HVTLFS_OK) {
+        (void)!hvtlfs_reference_time_set(hvtlfs_kvm_partition(vm->hv), vm_age(vm));
+        (void)!hvtlfs_kvm_thaw(vm->hv, 0);
+    }
 }
 
 struct hvtlfs_kvm *hyperv_wanted(struct vcpu *vcpu)

@@ -61,7 +61,7 @@ struct vm {
     struct hvtlfs_kvm *hv; /* made when the first vCPU with leaves of Hyper-V runs */
     bool refused;          /* it could not be made; the program has been told */
     bool has_apic;
-    uint64_t born; /* CLOCK_MONOTONIC, in 100 ns */
+    uint64_t born; /* where reference time is 0: CLOCK_MONOTONIC, in 100 ns */
     struct vcpu *vcpus[MOST_VCPUS];
     uint32_t vcpu_count; /* ever made: the default VP index of the next */
     struct kvm_userspace_memory_region *regions;
@@ -135,6 +135,7 @@ void hyperv_vcpu_added(struct vm *vm, struct vcpu *vcpu);
 bool hyperv_connect(struct vm *vm, struct connection *connection);
 struct hvtlfs_vp *vcpu_vp(const struct vcpu *vcpu);
 void hyperv_tsc_changed(struct vm *vm);
+void hyperv_age_set(struct vm *vm); /* with the VM's lock */
 
 /* vcpu.c */
 struct vcpu *vcpu_new(struct vm *vm, int fd, uint32_t id);

@@ -23,7 +23,6 @@ enum {
     OURS = 2,    /* in immediate_exit: not the program's 1 */
     CODE_MASK = 0xFFFF,
     FIRST_EXTENDED = 0x8001,
-    PAGE_ENABLED = 1,
 };
 
 #define CR0_PE UINT64_C(1)
@@ -150,12 +149,13 @@ static bool may_be_programs(uint64_t word)
     return code == HvCallPostMessage || code == HvCallSignalEvent || code >= FIRST_EXTENDED;
 }
 
+/* As in KVM, which does not ask for the page. */
 static bool hypercalls_are_on(struct vcpu *vcpu)
 {
-    uint64_t value;
+    uint64_t identity;
 
-    return hvtlfs_msr_read(vcpu_vp(vcpu), HV_X64_MSR_HYPERCALL, &value) == HVTLFS_MSR_DONE &&
-           (value & PAGE_ENABLED) != 0;
+    return hvtlfs_msr_read(vcpu_vp(vcpu), HV_X64_MSR_GUEST_OS_ID, &identity) == HVTLFS_MSR_DONE &&
+           identity != 0;
 }
 
 /* In ring 0 of protected mode only: from elsewhere a hypercall is #UD, which the library sees to. */
@@ -270,6 +270,19 @@ static uint32_t msr_written(const struct kvm_run *run)
     return run->exit_reason == KVM_EXIT_X86_WRMSR ? run->msr.index : 0;
 }
 
+/* A mode that the guest was not offered: KVM refuses it, where the TLFS only calls the bit reserved. */
+static bool is_refused(struct vcpu *vcpu)
+{
+    const struct kvm_run *run = vcpu->run;
+
+    return run->exit_reason == KVM_EXIT_X86_WRMSR &&
+           run->msr.index >= HV_X64_MSR_STIMER0_CONFIG &&
+           run->msr.index <= HV_X64_MSR_STIMER3_CONFIG &&
+           (run->msr.index - HV_X64_MSR_STIMER0_CONFIG) % 2 == 0 &&
+           (run->msr.data & HV_MSR_STIMER_CONFIG_DIRECT_MODE) != 0 &&
+           !has(vcpu, HVTLFS_FEATURE_STIMER_DIRECT);
+}
+
 /* One KVM_RUN and what follows; true with *result if the program is to see it. */
 static bool once(struct vcpu *vcpu, struct hvtlfs_kvm *hv, int *result)
 {
@@ -280,6 +293,11 @@ static bool once(struct vcpu *vcpu, struct hvtlfs_kvm *hv, int *result)
     if (*result == 0 && call_for_program(vcpu, &call)) {
         exit_with_call(vcpu, &call);
         return true;
+    }
+    if (*result == 0 && is_refused(vcpu)) {
+        vcpu->run->msr.error = 1;
+        finish(vcpu);
+        return false;
     }
     written = *result == 0 ? msr_written(vcpu->run) : 0;
     if (hvtlfs_kvm_exit(hv, vcpu->vp_index, *result) != HVTLFS_KVM_HANDLED) {
