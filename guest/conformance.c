@@ -38,6 +38,10 @@ static unsigned judge(void)
         print("Bail out! CPUID shows no hypervisor with the interface Hv#1\n");
         return 2;
     }
+    if ((boot_info()->flags & BOOT_SURVEY) != 0) {
+        tap_run(&topic_survey);
+        return tap_end() ? 0 : 1;
+    }
     for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++) {
         tap_run(topics[i]);
     }

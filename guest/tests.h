@@ -18,5 +18,6 @@ extern const struct topic topic_synic;
 extern const struct topic topic_stimer;
 extern const struct topic topic_time;
 extern const struct topic topic_lock;
+extern const struct topic topic_survey;
 
 #endif

@@ -84,7 +84,8 @@ static void boot_info_put(struct machine *machine)
         .magic = BOOT_MAGIC,
         .size = sizeof info,
         .flags = BOOT_SURVIVES_CRASH |
-                 (machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING),
+                 (machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING) |
+                 (machine->options->survey ? BOOT_SURVEY : 0),
         .vp_count = machine->vp_count,
         .ram_bytes = MACHINE_RAM_BYTES,
         .hole_gpa = MACHINE_HOLE_GPA,

@@ -16,6 +16,7 @@ enum {
     OPTION_TIMEOUT,
     OPTION_COPY_OVERLAYS,
     OPTION_TSC_VARIES,
+    OPTION_SURVEY,
     OPTION_JSON,
     OPTION_QUIET,
     OPTION_MIGRATE_EVERY,
@@ -34,6 +35,7 @@ static const struct option options_table[] = {
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"copy-overlays", no_argument, NULL, OPTION_COPY_OVERLAYS},
     {"tsc-varies", no_argument, NULL, OPTION_TSC_VARIES},
+    {"survey", no_argument, NULL, OPTION_SURVEY},
     {"json", no_argument, NULL, OPTION_JSON},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {"migrate-every", required_argument, NULL, OPTION_MIGRATE_EVERY},
@@ -52,6 +54,7 @@ static void help(const struct host_program *program)
            "  --timeout N      give up after N seconds (default 60)\n"
            "  --copy-overlays  do not map overlay pages, let the library exchange bytes instead\n"
            "  --tsc-varies     the TSC is not invariant: no TSC page\n"
+           "  --survey         let the guest print what it is answered, not judge it\n"
            "  --json           print one JSON object: the guest's output, exits, verdict\n"
            "  --quiet          print the guest's own output only\n",
            program->name, program->summary, program->trap_help, program->max_vps);
@@ -170,6 +173,9 @@ static int option(struct host_options *options, const struct host_program *progr
         return -1;
     case OPTION_TSC_VARIES:
         options->tsc_varies = true;
+        return -1;
+    case OPTION_SURVEY:
+        options->survey = true;
         return -1;
     case OPTION_JSON:
         options->json = true;

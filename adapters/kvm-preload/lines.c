@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SINTs as interrupt lines: routes of the type KVM_IRQ_ROUTING_HV_SINT stay here, and so do eventfds on
+ * their numbers. One thread waits for all of these of a process.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "preload.h"
+
+struct line {
+    struct vm *vm;
+    uint32_t gsi;
+    uint32_t vp_index;
+    uint32_t sint;
+    int told;     /* the program's descriptor, which names the line */
+    int event;    /* duplicates */
+    int resample; /* or -1 */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct line *lines;
+static size_t line_count;
+static int wake = -1;
+
+/* ---- Routes ---- */
+
+static bool route_keep(struct vm *vm, const struct kvm_irq_routing_entry *entry)
+{
+    if (entry->type != KVM_IRQ_ROUTING_HV_SINT || vm->route_count == MOST_ROUTES) {
+        return false;
+    }
+    vm->routes[vm->route_count++] =
+        (struct route){entry->gsi, entry->u.hv_sint.vcpu, entry->u.hv_sint.sint};
+    return true;
+}
+
+/* With the VM's lock. */
+int routing_set(struct vm *vm, const struct kvm_irq_routing *routing)
+{
+    struct kvm_irq_routing *rest =
+        malloc(sizeof *rest + routing->nr * sizeof(struct kvm_irq_routing_entry));
+    int result;
+
+    if (vm->routes == NULL) {
+        vm->routes = calloc(MOST_ROUTES, sizeof *vm->routes);
+    }
+    if (rest == NULL || vm->routes == NULL) {
+        free(rest);
+        errno = ENOMEM;
+        return -1;
+    }
+    vm->route_count = 0;
+    *rest = (struct kvm_irq_routing){.flags = routing->flags};
+    for (uint32_t i = 0; i < routing->nr; i++) {
+        if (!route_keep(vm, &routing->entries[i])) {
+            rest->entries[rest->nr++] = routing->entries[i];
+        }
+    }
+    result = real_ioctl(vm->fd, KVM_SET_GSI_ROUTING, rest);
+    free(rest);
+    return result;
+}
+
+static bool route_find(struct vm *vm, uint32_t gsi, struct route *route)
+{
+    bool found = false;
+
+    (void)pthread_mutex_lock(&vm->lock);
+    for (uint32_t i = 0; !found && i < vm->route_count; i++) {
+        found = vm->routes[i].gsi == gsi;
+        if (found) {
+            *route = vm->routes[i];
+        }
+    }
+    (void)pthread_mutex_unlock(&vm->lock);
+    return found;
+}
+
+static void sint_raise(struct vm *vm, uint32_t vp_index, uint32_t sint)
+{
+    struct hvtlfs_vp *vp = NULL;
+
+    (void)pthread_mutex_lock(&vm->lock);
+    if (vm->hv != NULL) {
+        vp = hvtlfs_partition_vp(hvtlfs_kvm_partition(vm->hv), vp_index);
+    }
+    (void)pthread_mutex_unlock(&vm->lock);
+    if (vp != NULL) {
+        (void)!hvtlfs_synic_request_interrupt(vp, sint);
+    }
+}
+
+bool line_raise(struct vm *vm, uint32_t gsi)
+{
+    struct route route;
+
+    if (!route_find(vm, gsi, &route)) {
+        return false;
+    }
+    sint_raise(vm, route.vp_index, route.sint);
+    return true;
+}
+
+/* ---- The thread ---- */
+
+static size_t gather(struct pollfd **fds)
+{
+    size_t count;
+
+    (void)pthread_mutex_lock(&lock);
+    count = line_count + 1;
+    *fds = calloc(count, sizeof **fds);
+    if (*fds != NULL) {
+        (*fds)[0] = (struct pollfd){wake, POLLIN, 0};
+        for (size_t i = 0; i < line_count; i++) {
+            (*fds)[i + 1] = (struct pollfd){lines[i].event, POLLIN, 0};
+        }
+    }
+    (void)pthread_mutex_unlock(&lock);
+    return *fds != NULL ? count : 0;
+}
+
+/* The line may have gone since we looked: what is not there any more is not served. */
+static void serve(int event)
+{
+    uint64_t count;
+
+    (void)pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < line_count; i++) {
+        if (lines[i].event == event && read(event, &count, sizeof count) > 0) {
+            sint_raise(lines[i].vm, lines[i].vp_index, lines[i].sint);
+        }
+    }
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static void *watch(void *argument)
+{
+    uint64_t count;
+
+    (void)argument;
+    for (;;) {
+        struct pollfd *fds;
+        size_t number = gather(&fds);
+
+        if (number == 0 || (poll(fds, (nfds_t)number, -1) < 0 && errno != EINTR)) {
+            free(fds);
+            return NULL;
+        }
+        if (fds[0].revents != 0) {
+            (void)!read(wake, &count, sizeof count);
+        }
+        for (size_t i = 1; i < number; i++) {
+            if (fds[i].revents != 0) {
+                serve(fds[i].fd);
+            }
+        }
+        free(fds);
+    }
+}
+
+/* With the lock. The thread is the program's guest: it takes no signals. */
+static bool watched(void)
+{
+    sigset_t all;
+    sigset_t before;
+    pthread_t thread;
+    bool started;
+
+    if (wake >= 0) {
+        uint64_t one = 1;
+
+        return write(wake, &one, sizeof one) > 0;
+    }
+    wake = eventfd(0, EFD_CLOEXEC);
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    started = wake >= 0 && pthread_create(&thread, NULL, watch, NULL) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started) {
+        (void)pthread_detach(thread);
+    }
+    return started;
+}
+
+/* ---- Lines ---- */
+
+static void line_close(size_t i)
+{
+    (void)real_close(lines[i].event);
+    if (lines[i].resample >= 0) {
+        (void)real_close(lines[i].resample);
+    }
+    lines[i] = lines[--line_count];
+}
+
+static int line_remove(struct vm *vm, const struct kvm_irqfd *told)
+{
+    (void)pthread_mutex_lock(&lock);
+    for (size_t i = line_count; i-- > 0;) {
+        if (lines[i].vm == vm && lines[i].gsi == told->gsi && lines[i].told == (int)told->fd) {
+            line_close(i);
+        }
+    }
+    (void)pthread_mutex_unlock(&lock);
+    return 0;
+}
+
+static int line_new(struct vm *vm, const struct kvm_irqfd *told, const struct route *route)
+{
+    bool resamples = (told->flags & KVM_IRQFD_FLAG_RESAMPLE) != 0;
+    struct line *grown = realloc(lines, (line_count + 1) * sizeof *lines);
+    struct line line = {vm,
+                        told->gsi,
+                        route->vp_index,
+                        route->sint,
+                        (int)told->fd,
+                        fcntl((int)told->fd, F_DUPFD_CLOEXEC, 0),
+                        resamples ? fcntl((int)told->resamplefd, F_DUPFD_CLOEXEC, 0) : -1};
+
+    if (grown != NULL) {
+        lines = grown;
+    }
+    if (grown == NULL || line.event < 0) {
+        errno = grown == NULL ? ENOMEM : errno;
+        return -1;
+    }
+    lines[line_count++] = line;
+    return watched() ? 0 : -1;
+}
+
+bool line_add(struct vm *vm, const struct kvm_irqfd *told, int *result)
+{
+    struct route route;
+
+    if (!route_find(vm, told->gsi, &route)) {
+        return false;
+    }
+    if ((told->flags & KVM_IRQFD_FLAG_DEASSIGN) != 0) {
+        *result = line_remove(vm, told);
+        return true;
+    }
+    (void)pthread_mutex_lock(&lock);
+    *result = line_new(vm, told, &route);
+    (void)pthread_mutex_unlock(&lock);
+    return true;
+}
+
+void lines_of(struct vm *vm, uint32_t vp_index)
+{
+    uint64_t one = 1;
+
+    (void)pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < line_count; i++) {
+        if (lines[i].vm == vm && lines[i].vp_index == vp_index && lines[i].resample >= 0) {
+            (void)!write(lines[i].resample, &one, sizeof one);
+        }
+    }
+    (void)pthread_mutex_unlock(&lock);
+}
+
+void lines_drop(struct vm *vm)
+{
+    (void)pthread_mutex_lock(&lock);
+    for (size_t i = line_count; i-- > 0;) {
+        if (lines[i].vm == vm) {
+            line_close(i);
+        }
+    }
+    (void)pthread_mutex_unlock(&lock);
+}
+
+/* The thread has stayed with the parent. Its lines are leaked: their VMs are not a child's to use. */
+void lines_in_child(void)
+{
+    static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+
+    lock = fresh;
+    lines = NULL;
+    line_count = 0;
+    wake = -1;
+}
