@@ -623,7 +623,8 @@ static void test_more_messages_than_buffers_are_refused(void **state)
         splice(&saved, at, 0, item, sizeof(item));
         set_number(saved.at + begin + 12, number(saved.at + begin + 12) + sizeof(item), 4);
     }
-    expect_answer(&saved, HVTLFS_ERR_STATE_FORMAT, "SMSG.ITEM");
+    expect_answer(&saved, HVTLFS_ERR_STATE_INCOMPATIBLE,
+                  "message_buffers: too few for the messages that wait");
 }
 
 /* TLFS 12.5: a vector below 16 is none; 2 is the NMI. */
