@@ -128,6 +128,28 @@ boot_hotplug() {
     expect '^HVT clock cpus 4 reads [0-9]+ backward 0'
 }
 
+# A vCPU is plugged in while the guest runs, and is a VP like the others
+boot_plug() {
+    local pipe=$work/logs/$name.monitor pid start=$SECONDS
+    rm -f "$pipe"
+    mkfifo "$pipe"
+    exec 9<>"$pipe"
+    (background=exec limit=60 && linux 2,sockets=3,cores=1,maxcpus=3 "max,$everything" hvt=plug,time,work \
+        -chardev "stdio,id=monitor,signal=off" -monitor chardev:monitor <&9 >/dev/null) &
+    pid=$!
+    until grep -aq '^HVT plug ready' "$log" 2>/dev/null || [[ $((SECONDS - start)) -gt 50 ]]; do
+        sleep 0.1
+    done
+    printf 'device_add max-x86_64-cpu,socket-id=2,core-id=0,thread-id=0\n' >&9
+    wait $pid
+    exec 9>&-
+    rm -f "$pipe"
+    enlightened
+    expect '^HVT plugged cpus 3'
+    expect '^HVT clock cpus 3 reads [0-9]+ backward 0'
+    expect '^HVT work cpus 3 rounds [0-9]+ faults 0'
+}
+
 # The guest reboots itself: all state is back where it was
 boot_reboot() {
     local start=$SECONDS pid
@@ -287,6 +309,11 @@ boot_conformance_two() {
 # The conformance guest, 4 VPs, as AMD's
 boot_conformance_four() {
     conformance_guest 4 -cpu "EPYC,$everything,x-hv-tcg=guest-idle:hypercall-lock:unhalted-timer"
+}
+
+# The conformance guest, 2 VPs and places for 2 more: calls to all VPs leave these alone
+boot_conformance_places() {
+    conformance_guest 2 -smp 2,maxcpus=4
 }
 
 # The conformance guest, 2 VPs on one thread, counting instructions
