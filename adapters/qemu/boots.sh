@@ -250,6 +250,20 @@ boot_deterministic() {
     note="$(grep -c '^hyperv_tcg_event' "$work/logs/$name.qemu") events"
 }
 
+# A week of guest time, as fast as it goes: the guest's clock keeps step with the real time clock
+boot_week() {
+    local rtc uptime
+    limit=1800 linux 2 "max,$everything" hvt=week,time -icount shift=1,sleep=off -rtc base=2020-01-01,clock=vm ||
+        return
+    enlightened
+    expect "^HVT clocksource hyperv_clocksource_tsc_page"
+    expect '^HVT clock cpus 2 reads [0-9]+ backward 0'
+    read -r rtc uptime < <(fact slept | sed 's/rtc \([0-9]*\) uptime/\1/')
+    [[ ${rtc:-0} -ge 604800 && $((rtc - uptime)) -ge -1 && $((rtc - uptime)) -le 1 ]] ||
+        problems+="    the real time clock counts ${rtc:-nothing}, the guest $uptime"$'\n'
+    note="$rtc s, the guest's clock $uptime s"
+}
+
 # what_golden_is_made_of: everything that has a say in when the guest does what
 what_golden_is_made_of() {
     printf '%s' "$(cat "$work/kernels/default/package")"
