@@ -246,7 +246,7 @@ make_initrd() {
     mkdir -p "$tree/bin"
     cp /bin/busybox "$tree/bin/"
     install -m 755 "$here/guest/init" "$tree/init"
-    for program in work clock; do
+    for program in work clock bench; do
         gcc -O2 -static -pthread -Wall -Wextra -s -o "$tree/bin/$program" "$here/guest/$program.c" || return
     done
     for module in hv_vmbus hv_utils; do
@@ -347,6 +347,11 @@ fact() {
     sed -n "s/^HVT $1 //p" "$log" | tr -d '\r' | tail -n 1
 }
 
+# function_of NAME: nothing, if there is none
+function_of() {
+    declare -F "boot_${1//-/_}" || declare -F "long_${1//-/_}"
+}
+
 boot() {
     local start=${EPOCHREALTIME/,/.} time
     name=$1
@@ -354,7 +359,7 @@ boot() {
     problems=
     count=$((count + 1))
     rm -f "$log"
-    "boot_${name//-/_}" || problems+="    QEMU ended with status $?: $(head -n 3 "$work/logs/$name.stderr")"$'\n'
+    "$(function_of "$name")" || problems+="    QEMU ended with status $?: $(head -n 3 "$work/logs/$name.stderr")"$'\n'
     time=$(awk -v a="$start" -v b="${EPOCHREALTIME/,/.}" 'BEGIN { printf "%.1f s", b - a }')
     if [[ -z $problems ]]; then
         passed=$((passed + 1))
@@ -369,6 +374,8 @@ boot() {
 
 # shellcheck source=boots.sh
 . "$here/boots.sh"
+# shellcheck source=long.sh
+. "$here/long.sh"
 
 quick=(bare two four intel amd newest clock-msr crash restore-tsc golden vmbus conformance conformance-four errors)
 
@@ -376,13 +383,20 @@ names() {
     sed -n 's/^boot_\([a-z0-9_]*\)() {$/\1/p' "$here/boots.sh" | tr _ -
 }
 
+# list KIND FILE: names and what the line above each function says
+list() {
+    sed -n 'N; s/^# \(.*\)\n'"$1"'_\([a-z0-9_]*\)() {$/\2\t\1/p; D' "$2" |
+        awk -F '\t' '{ gsub("_", "-", $1); printf "%-16s %s\n", $1, $2 }'
+}
+
 main() {
     local names=() build_only="" targets="" n
     while [[ $# -gt 0 ]]; do
         case $1 in
         --list)
-            sed -n 'N; s/^# \(.*\)\nboot_\([a-z0-9_]*\)() {$/\2\t\1/p; D' "$here/boots.sh" |
-                awk -F '\t' '{ gsub("_", "-", $1); printf "%-16s %s\n", $1, $2 }'
+            list boot "$here/boots.sh"
+            say "only by name:"
+            list long "$here/long.sh"
             return
             ;;
         --build) build_only=1 ;;
@@ -396,7 +410,7 @@ main() {
     done
     [[ ${#names[@]} -gt 0 ]] || mapfile -t names < <(names)
     for n in "${names[@]}"; do
-        declare -F "boot_${n//-/_}" >/dev/null || die "no boot '$n'; --list lists them"
+        function_of "$n" >/dev/null || die "no boot '$n'; --list lists them"
     done
     mkdir -p "$work/logs"
     [[ ${HVTLFS_QEMU-} ]] || make_qemu
