@@ -239,17 +239,17 @@ make_golden_initrd() {
     pack "$tree" "$work/kernels/golden-initrd"
 }
 
-# An initrd with busybox, our programs and the VMBus drivers.
+# An initrd with busybox, our programs, the VMBus drivers and the one for MSRs.
 make_initrd() {
     local name=$1 tree=$work/initrd program module
     rm -rf "$tree"
     mkdir -p "$tree/bin"
     cp /bin/busybox "$tree/bin/"
     install -m 755 "$here/guest/init" "$tree/init"
-    for program in work clock bench; do
+    for program in work clock bench soak; do
         gcc -O2 -static -pthread -Wall -Wextra -s -o "$tree/bin/$program" "$here/guest/$program.c" || return
     done
-    for module in hv_vmbus hv_utils; do
+    for module in hv_vmbus hv_utils msr; do
         module=$(find "$work/kernels/$name/lib/modules" -name "$module.ko*" | head -n 1)
         case $module in
         *.xz) xz -dc "$module" >"$tree/$(basename "$module" .xz)" ;;

@@ -50,3 +50,27 @@ long_bench() {
     rm -f "$work"/logs/bench-*.qemu
     note="docs/bench/linux.md"
 }
+
+# A week of guest time, two VPs that mostly sleep: no clock drifts, nothing locks up (HVT_HOURS=168)
+long_soak() {
+    local hours=${HVT_HOURS:-168} pid said=""
+    # Time flies while all VPs sleep: an hour of the guest takes some seconds.
+    (background=exec limit=86400 && linux 2 "max,$everything,tsc-frequency=1000000000,-rdrand,-rdseed" \
+        "hvt=soak hours=$hours" -icount shift=3,sleep=off -rtc base=2020-01-01,clock=vm) &
+    pid=$!
+    while kill -0 $pid 2>/dev/null; do
+        sleep 1
+        [[ $said == "$(fact 'soak hours')" ]] || say "#     hours $(fact 'soak hours')"
+        said=$(fact 'soak hours')
+    done
+    wait $pid || return
+    enlightened
+    expect "$clock_on_page"
+    expect "^HVT soak hours $hours drift"
+    expect '^HVT soak ok'
+    refuse 'hung_task|blocked for more than|Marking clocksource|NMI watchdog: Watchdog detected'
+    # Asleep, but not dead.
+    expect '^HVT interrupts HVS [1-9][0-9]{3}'
+    note="$(fact 'soak hours')"
+    exits
+}
