@@ -185,6 +185,77 @@ boot_spinlocks() {
     expect '^HVT work cpus 4 rounds [0-9]+ faults 0'
 }
 
+# vmbus CPUS WORDS [ARGUMENTS...]: hv_vmbus against the host in tests/vmbus. The only boots with a VMBus
+# device in ACPI: a hypervisor that is not Microsoft's must not have one (docs/VMBUS.md), and without
+# one Linux's driver cannot be tested. The table names the device and nothing more.
+vmbus() {
+    local cpus=$1 words=$2
+    shift 2
+    preload=$work/vmbus-host.so linux "$cpus" "max,$vmbus_features" "hvt=$words" \
+        -acpitable "sig=SSDT,rev=2,oem_id=HVTLFS,oem_table_id=VMBTEST,data=$work/vmbus-claim" "$@"
+}
+
+# vmbus_agreed VERSION: initiation, one channel, messages and events in both directions
+vmbus_agreed() {
+    enlightened
+    expect "hv_vmbus: Vmbus version:$1"
+    expect '^HVT vmbus loaded'
+    expect 'hv_utils: Heartbeat IC version 3\.0'
+    expect '^HVT vmbus device \{57164f39-9115-4e78-ab55-382f3bd5422d\} state 3'
+    # Messages and events come by the SINT's interrupt.
+    expect '^HVT vmbus interrupts [1-9]'
+    said '^vmbus-host: 100 heartbeats'
+    said '^vmbus-host: unload'
+    unsaid '^vmbus-host: (message|event|connection|heartbeat [0-9]+ answered|a (packet|buffer))'
+}
+
+# said REGEX / unsaid REGEX: what QEMU's standard error must, must not say
+said() {
+    grep -qE "$1" "$work/logs/$name.stderr" || problems+="    standard error does not say: $1"$'\n'
+}
+
+unsaid() {
+    local line
+    line=$(grep -E -m 1 "$1" "$work/logs/$name.stderr") && problems+="    standard error says: $line"$'\n'
+}
+
+# hv_vmbus: a version is agreed, heartbeats come and go, the guest says goodbye
+boot_vmbus() {
+    # Unloading the driver stops direct timers without giving the clock back, so timers by message.
+    vmbus_features=$everything,hv-stimer-direct=off vmbus 2 vmbus,unload,work || return
+    vmbus_agreed 5.3
+    expect '^HVT vmbus clockevent Hyper-V clockevent'
+    expect '^HVT vmbus unloaded'
+    expect '^HVT work cpus 2 rounds [0-9]+ faults 0'
+}
+
+# hv_vmbus agrees to an older version, by the older connection; no auto-EOI; one VP
+boot_vmbus_old() {
+    export VMBUS_HOST_VERSION=0x40000
+    vmbus_features=$everything,hv-stimer-direct=off,hv-avic vmbus 1 vmbus,unload
+    unset VMBUS_HOST_VERSION
+    vmbus_agreed 4.0
+    said '^vmbus-host: version 4\.1 refused'
+    expect '^HVT vmbus unloaded'
+}
+
+# hv_vmbus of the newest kernel, which says goodbye when it panics
+boot_vmbus_newest() {
+    crashes=1
+    kernel=newest vmbus_features=$everything vmbus 4 vmbus,work,panic
+    vmbus_agreed 5.3
+    crashes=
+    expect '^HVT work cpus 4 rounds [0-9]+ faults 0'
+    expect 'Kernel panic - not syncing: sysrq triggered crash'
+}
+
+# hv_vmbus where nobody claims VMBus: its driver is not loaded
+boot_vmbus_absent() {
+    linux 1 "max,$everything" hvt=no_vmbus || return
+    enlightened
+    expect '^HVT vmbus absent'
+}
+
 # saved_and_restored CPUS MODEL MODEL2: while the guest counts ticks, save it to a file; a new process
 # of another model goes on
 saved_and_restored() {

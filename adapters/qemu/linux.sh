@@ -239,21 +239,23 @@ make_golden_initrd() {
     pack "$tree" "$work/kernels/golden-initrd"
 }
 
-# An initrd with busybox, our programs and the VMBus driver.
+# An initrd with busybox, our programs, the VMBus drivers and the one for MSRs.
 make_initrd() {
     local name=$1 tree=$work/initrd program module
     rm -rf "$tree"
     mkdir -p "$tree/bin"
     cp /bin/busybox "$tree/bin/"
     install -m 755 "$here/guest/init" "$tree/init"
-    for program in work clock; do
+    for program in work clock bench soak; do
         gcc -O2 -static -pthread -Wall -Wextra -s -o "$tree/bin/$program" "$here/guest/$program.c" || return
     done
-    module=$(find "$work/kernels/$name/lib/modules" -name 'hv_vmbus.ko*' | head -n 1)
-    case $module in
-    *.xz) xz -dc "$module" >"$tree/hv_vmbus.ko" ;;
-    ?*) cp "$module" "$tree/hv_vmbus.ko" ;;
-    esac
+    for module in hv_vmbus hv_utils msr; do
+        module=$(find "$work/kernels/$name/lib/modules" -name "$module.ko*" | head -n 1)
+        case $module in
+        *.xz) xz -dc "$module" >"$tree/$(basename "$module" .xz)" ;;
+        ?*) cp "$module" "$tree/" ;;
+        esac
+    done
     pack "$tree" "$work/kernels/$name/initrd"
 }
 
@@ -269,6 +271,15 @@ make_guest() {
         stage "make an initrd for the $name kernel" make_initrd $name
     done
     stage "make an initrd for the stored boot" make_golden_initrd
+    stage "make the VMBus test host" make_vmbus_host
+}
+
+# What stands between QEMU and the library in the boots that ask for it; tests/vmbus/host.c.
+make_vmbus_host() {
+    gcc -std=c11 -O2 -Wall -Wextra -shared -fPIC -fvisibility=hidden -I"$work/prefix/include" \
+        -o "$work/vmbus-host.so" "$root/tests/vmbus/host.c"
+    # The body of an ACPI table: Device (\_SB.VMBT) { Name (_HID, "VMBUS") Name (_UID, 0) }
+    printf '\x5b\x82\x1d\x5c\x2e_SB_VMBT\x08_HID\x0dVMBUS\x00\x08_UID\x00' >"$work/vmbus-claim"
 }
 
 # ---- Booting ----
@@ -285,7 +296,8 @@ problems=
 
 # qemu ARGUMENTS...: one machine, until it powers off. The console goes to $log.
 qemu() {
-    $background timeout -k 5 "${limit:-120}" "$qemu" -L /usr/share/qemu -L /usr/share/seabios \
+    $background timeout -k 5 "${limit:-120}" env ${preload:+"LD_PRELOAD=$preload"} \
+        "$qemu" -L /usr/share/qemu -L /usr/share/seabios \
         -M pc -accel tcg -m 256 -nodefaults -display none -serial "file:$log" \
         -d guest_errors -trace hyperv_tcg_description -D "$work/logs/$name.qemu" "$@" 2>"$work/logs/$name.stderr"
 }
@@ -335,6 +347,11 @@ fact() {
     sed -n "s/^HVT $1 //p" "$log" | tr -d '\r' | tail -n 1
 }
 
+# function_of NAME: nothing, if there is none
+function_of() {
+    declare -F "boot_${1//-/_}" || declare -F "long_${1//-/_}"
+}
+
 boot() {
     local start=${EPOCHREALTIME/,/.} time
     name=$1
@@ -342,7 +359,7 @@ boot() {
     problems=
     count=$((count + 1))
     rm -f "$log"
-    "boot_${name//-/_}" || problems+="    QEMU ended with status $?: $(head -n 3 "$work/logs/$name.stderr")"$'\n'
+    "$(function_of "$name")" || problems+="    QEMU ended with status $?: $(head -n 3 "$work/logs/$name.stderr")"$'\n'
     time=$(awk -v a="$start" -v b="${EPOCHREALTIME/,/.}" 'BEGIN { printf "%.1f s", b - a }')
     if [[ -z $problems ]]; then
         passed=$((passed + 1))
@@ -357,11 +374,19 @@ boot() {
 
 # shellcheck source=boots.sh
 . "$here/boots.sh"
+# shellcheck source=long.sh
+. "$here/long.sh"
 
-quick=(bare two four intel amd newest clock-msr crash restore-tsc golden conformance conformance-four errors)
+quick=(bare two four intel amd newest clock-msr crash restore-tsc golden vmbus conformance conformance-four errors)
 
 names() {
     sed -n 's/^boot_\([a-z0-9_]*\)() {$/\1/p' "$here/boots.sh" | tr _ -
+}
+
+# list KIND FILE: names and what the line above each function says
+list() {
+    sed -n 'N; s/^# \(.*\)\n'"$1"'_\([a-z0-9_]*\)() {$/\2\t\1/p; D' "$2" |
+        awk -F '\t' '{ gsub("_", "-", $1); printf "%-16s %s\n", $1, $2 }'
 }
 
 main() {
@@ -369,8 +394,9 @@ main() {
     while [[ $# -gt 0 ]]; do
         case $1 in
         --list)
-            sed -n 'N; s/^# \(.*\)\nboot_\([a-z0-9_]*\)() {$/\2\t\1/p; D' "$here/boots.sh" |
-                awk -F '\t' '{ gsub("_", "-", $1); printf "%-16s %s\n", $1, $2 }'
+            list boot "$here/boots.sh"
+            say "only by name:"
+            list long "$here/long.sh"
             return
             ;;
         --build) build_only=1 ;;
@@ -384,7 +410,7 @@ main() {
     done
     [[ ${#names[@]} -gt 0 ]] || mapfile -t names < <(names)
     for n in "${names[@]}"; do
-        declare -F "boot_${n//-/_}" >/dev/null || die "no boot '$n'; --list lists them"
+        function_of "$n" >/dev/null || die "no boot '$n'; --list lists them"
     done
     mkdir -p "$work/logs"
     [[ ${HVTLFS_QEMU-} ]] || make_qemu
