@@ -625,6 +625,16 @@ static void test_leaves_replace_kvms_own(void **state)
     assert_int_equal(vendors, 1);
 }
 
+static void test_what_cannot_have_its_effect_on_cpuid_is_not_offered(void **state)
+{
+    struct hvtlfs_features features;
+
+    (void)state;
+    create_with(HVTLFS_FEATURE_TSC_INVARIANT);
+    features = hvtlfs_partition_features(hvtlfs_kvm_partition(hv));
+    assert_false(hvtlfs_features_has(&features, HVTLFS_FEATURE_TSC_INVARIANT));
+}
+
 static void test_a_vcpu_that_has_run_cannot_get_leaves(void **state)
 {
     (void)state;
@@ -1272,6 +1282,7 @@ int main(void)
         TEST(test_bad_configurations_are_refused),
         TEST(test_a_signal_that_the_program_uses_is_left_alone),
         TEST(test_leaves_replace_kvms_own),
+        TEST(test_what_cannot_have_its_effect_on_cpuid_is_not_offered),
         TEST(test_a_vcpu_that_has_run_cannot_get_leaves),
         TEST(test_vcpus_come_and_go),
         TEST(test_a_vp_can_change_threads),
