@@ -20,9 +20,11 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <x86intrin.h>
 
 #include <hvtlfs/hypercall.h>
 #include <hvtlfs/kvm.h>
+#include <hvtlfs/reftime.h>
 #include <hvtlfs/synic.h>
 #include <hvtlfs/time.h>
 #include <hvtlfs/tlfs.h>
@@ -175,10 +177,10 @@ static void take_exit(struct fake_vcpu *vcpu)
 
 static int run(struct fake_vcpu *vcpu)
 {
-    vcpu->cpuid_fixed = true;
+    __atomic_store_n(&vcpu->cpuid_fixed, true, __ATOMIC_SEQ_CST);
     sync_in(vcpu);
     finish_instruction(vcpu);
-    if (vcpu->run->immediate_exit) {
+    if (__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST)) {
         vcpu->completions++;
         return interrupted(vcpu);
     }
@@ -623,6 +625,16 @@ static void test_leaves_replace_kvms_own(void **state)
         }
     }
     assert_int_equal(vendors, 1);
+}
+
+static void test_what_cannot_have_its_effect_on_cpuid_is_not_offered(void **state)
+{
+    struct hvtlfs_features features;
+
+    (void)state;
+    create_with(HVTLFS_FEATURE_TSC_INVARIANT);
+    features = hvtlfs_partition_features(hvtlfs_kvm_partition(hv));
+    assert_false(hvtlfs_features_has(&features, HVTLFS_FEATURE_TSC_INVARIANT));
 }
 
 static void test_a_vcpu_that_has_run_cannot_get_leaves(void **state)
@@ -1164,6 +1176,59 @@ static void test_a_dirty_log_hears_of_the_librarys_writes(void **state)
     assert_true(told_size > 0);
 }
 
+/* ---- Time ---- */
+
+/* What the guest makes of the reference TSC page (TLFS 12.7.3), with its own TSC. */
+static uint64_t time_by_page(uint64_t gpa, uint64_t tsc_offset)
+{
+    struct hv_reference_tsc_page page;
+
+    memcpy(&page, ram + gpa, sizeof page);
+    assert_int_not_equal(page.tsc_sequence, 0);
+    return hvtlfs_reftime_from_tsc(__rdtsc() + tsc_offset, page.tsc_scale,
+                                   (uint64_t)page.tsc_offset);
+}
+
+static void check_time(uint64_t least)
+{
+    uint64_t before = hvtlfs_reference_time(vp0());
+    uint64_t page = time_by_page(0x6000, fake.vcpus[0].tsc_offset);
+    uint64_t after = hvtlfs_reference_time(vp0());
+
+    assert_true(before >= least);
+    assert_in_range(page, before - 1, after + 1);
+    assert_true(after < least + 600 * UINT64_C(10000000)); /* ten minutes: no leap */
+}
+
+static void test_time_follows_the_vcpus_tsc(void **state)
+{
+    struct hvtlfs_kvm_config config = configuration();
+    uint64_t frozen;
+
+    (void)state;
+    hvtlfs_features_add(&config.partition.features, HVTLFS_FEATURE_REFERENCE_TSC);
+    hvtlfs_features_complete(&config.partition.features);
+    config.partition.tsc_hz = UINT64_C(2000000000);
+    config.partition.invariant_tsc = true;
+    fake.vcpus[0].tsc_offset = fake.vcpus[1].tsc_offset = 0 - __rdtsc(); /* as a fresh vCPU's */
+    create(&config);
+    identify();
+    exit_msr(0, KVM_EXIT_X86_WRMSR, HV_X64_MSR_REFERENCE_TSC, 0x6001);
+    serve(0);
+    check_time(0);
+    assert_int_equal(hvtlfs_kvm_freeze(hv), HVTLFS_OK);
+    frozen = hvtlfs_reference_time(vp0());
+    fake.vcpus[0].tsc_offset += 123456789012345; /* restored from another machine */
+    fake.vcpus[1].tsc_offset += 123456789012345;
+    assert_int_equal(hvtlfs_kvm_thaw(hv, 0), HVTLFS_OK);
+    assert_int_equal(hvtlfs_tsc_page_query(hvtlfs_kvm_partition(hv)), HVTLFS_TSC_PAGE_VALID);
+    check_time(frozen);
+    assert_int_equal(hvtlfs_kvm_freeze(hv), HVTLFS_OK);
+    fake.vcpus[1].tsc_offset += 5; /* not any more together */
+    assert_int_equal(hvtlfs_kvm_thaw(hv, 0), HVTLFS_OK);
+    assert_int_equal(hvtlfs_tsc_page_query(hvtlfs_kvm_partition(hv)), HVTLFS_TSC_PAGE_UNSYNCED);
+}
+
 /* ---- Saving ---- */
 
 static void test_state_goes_on_in_another_vm(void **state)
@@ -1272,6 +1337,7 @@ int main(void)
         TEST(test_bad_configurations_are_refused),
         TEST(test_a_signal_that_the_program_uses_is_left_alone),
         TEST(test_leaves_replace_kvms_own),
+        TEST(test_what_cannot_have_its_effect_on_cpuid_is_not_offered),
         TEST(test_a_vcpu_that_has_run_cannot_get_leaves),
         TEST(test_vcpus_come_and_go),
         TEST(test_a_vp_can_change_threads),
@@ -1293,6 +1359,7 @@ int main(void)
         TEST(test_bad_memory_slots_are_refused),
         TEST(test_a_mapped_overlay_is_a_read_only_slot_of_its_own),
         TEST(test_a_dirty_log_hears_of_the_librarys_writes),
+        TEST(test_time_follows_the_vcpus_tsc),
         TEST(test_state_goes_on_in_another_vm),
         TEST(test_damaged_states_are_refused),
         TEST(test_an_idle_vp_comes_back_to_its_vmm_and_ends_with_an_interrupt),

@@ -88,6 +88,8 @@ static void partition_fill(struct hvtlfs_kvm *kvm)
     struct hvtlfs_config *partition = &kvm->config.partition;
 
     kvm->tsc_offsets = hvti_kvm_tsc_has_offsets(&kvm->config);
+    /* Its effect on CPUID comes with a write at run time, when KVM changes CPUID no more. */
+    hvtlfs_features_remove(&partition->features, HVTLFS_FEATURE_TSC_INVARIANT);
     hvti_kvm_callbacks(kvm, &partition->ops);
     partition->context = kvm;
     if (partition->gpa_bits == 0) {

@@ -2,6 +2,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include <hvtlfs/time.h>
+
 #include "vmm.h"
 
 static const char *const endings[] = {
@@ -68,6 +70,9 @@ static void as_text(const struct vmm *vmm, double seconds, const struct row rows
             vmm->hv != NULL ? "Hyper-V by libhvtlfs" : "no Hyper-V");
     if (vmm->hv != NULL) {
         fprintf(stderr, "    %-16s %s\n", "hypercalls by", traps[hvtlfs_kvm_trap_used(vmm->hv)]);
+        fprintf(stderr, "    %-16s %s\n", "TSC page",
+                hvtlfs_tsc_page_state_text(
+                    hvtlfs_tsc_page_query(hvtlfs_kvm_partition(vmm->hv))));
     }
     for (size_t i = 0; i < ROWS; i++) {
         if (rows[i].value != 0) {

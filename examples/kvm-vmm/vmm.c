@@ -216,6 +216,8 @@ static void out(struct vmm *vmm, uint16_t port, const uint8_t *data, size_t size
 
         memcpy(&value, data, size < sizeof value ? size : sizeof value);
         acpi_write(vmm, (unsigned)(port - ACPI_PORT), value);
+    } else if (port == RTC_PORT) {
+        vmm->rtc.chosen = data[0];
     } else if (port == KEYBOARD_COMMAND && data[0] == KEYBOARD_RESET) {
         vmm_end(vmm, RESET);
     } else if (port == BOOT_PORT_DEBUG) {
@@ -232,6 +234,8 @@ static void in(struct vmm *vmm, uint16_t port, uint8_t *data, size_t size)
     memset(data, 0xFF, size);
     if (port >= SERIAL_PORT && port < SERIAL_PORT + SERIAL_PORTS) {
         data[0] = serial_read(vmm, (unsigned)(port - SERIAL_PORT));
+    } else if (port == RTC_PORT + 1) {
+        data[0] = rtc_read(&vmm->rtc);
     } else if (port >= ACPI_PORT && port < ACPI_PORT + ACPI_PORTS) {
         uint32_t value = acpi_read((unsigned)(port - ACPI_PORT));
 

@@ -38,6 +38,11 @@ struct serial {
     uint64_t bytes;     /* sent */
 };
 
+/* The clock: which of its registers is to be read. */
+struct rtc {
+    uint8_t chosen;
+};
+
 struct vmm;
 
 struct cpu {
@@ -62,6 +67,7 @@ struct vmm {
     struct cpu cpus[VMM_MAX_CPUS];
     uint32_t cpu_count;
     struct serial serial;
+    struct rtc rtc;
     atomic_bool stop;
     pthread_mutex_t mutex; /* guards the devices and what follows */
     pthread_cond_t changed;
@@ -96,6 +102,10 @@ enum { KEYBOARD_COMMAND = 0x64, KEYBOARD_RESET = 0xFE };
 enum { SERIAL_PORT = 0x3F8, SERIAL_PORTS = 8, SERIAL_IRQ = 4 };
 uint8_t serial_read(struct vmm *vmm, unsigned offset);
 void serial_write(struct vmm *vmm, unsigned offset, uint8_t value);
+
+/* rtc.c: the clock, an index port and a data port. */
+enum { RTC_PORT = 0x70 };
+uint8_t rtc_read(const struct rtc *rtc);
 
 /* hyperv.c: all that Hyper-V takes; nothing here is called without it. */
 bool hyperv_init(struct vmm *vmm);

@@ -118,6 +118,7 @@ struct hvtlfs_kvm_config {
      * the context, the hypercall trap, and where they are 0 gpa_bits, tsc_hz with invariant_tsc,
      * and apic_hz. A callback that the VMM gives is used in place of the helper's and gets the struct
      * hvtlfs_kvm as its context; hvtlfs_kvm_context() leads on from there. `vps` is read during creation only.
+     * [tsc-invariant] is taken out: KVM cannot change CPUID at run time.
      */
     struct hvtlfs_config partition;
 
