@@ -2,7 +2,7 @@
 """Plots as SVG text, from the numbers alone: no library, and the same bytes for the same numbers."""
 from xml.sax.saxutils import escape
 
-COLOURS = ("#2563a8", "#c2571a", "#3b7d3f", "#7a4ea3", "#8a8a8a")
+COLOURS = ("#2563a8", "#c2571a", "#3b7d3f", "#7a4ea3", "#8a8a8a", "#111111", "#b8860b")
 FONT = 'font-family="DejaVu Sans, Arial, sans-serif"'
 
 
