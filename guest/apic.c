@@ -23,6 +23,8 @@ enum {
 
 #define APIC_PAGE UINT64_C(0xFEE00000)
 
+bool apic_page_only;
+
 static bool x2apic;
 
 static volatile uint32_t *page_register(unsigned number)
@@ -54,7 +56,7 @@ void apic_enter(void)
     if (!apic_present()) {
         return;
     }
-    x2apic = (cpuid(1, 0).ecx >> 21 & 1) != 0;
+    x2apic = !apic_page_only && (cpuid(1, 0).ecx >> 21 & 1) != 0;
     if (x2apic) {
         wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
     }
@@ -129,6 +131,11 @@ void apic_send(uint32_t destination, uint8_t vector)
         apic_write(APIC_ICR_HIGH, destination << 24);
         apic_write(APIC_ICR, vector);
     }
+}
+
+uint64_t apic_icr(uint32_t destination, uint8_t vector)
+{
+    return (uint64_t)destination << (x2apic ? 32 : 56) | vector;
 }
 
 uint32_t interrupts_take(unsigned vector)

@@ -8,6 +8,9 @@
 
 enum apic_register { APIC_ID = 0x02, APIC_TPR = 0x08, APIC_EOI = 0x0B, APIC_SPURIOUS = 0x0F };
 
+/* Set before the VPs enter: never x2APIC mode, as systems that do not know it. */
+extern bool apic_page_only;
+
 /* Switch this VP's local APIC on; nothing where the host has none. */
 void apic_enter(void);
 
@@ -27,5 +30,8 @@ void apic_start_others(uint32_t gpa);
 
 /* A fixed, edge-triggered interrupt to the local APIC with this identifier. */
 void apic_send(uint32_t destination, uint8_t vector);
+
+/* The same as one 64-bit value, for those who write ICR by a synthetic MSR. */
+uint64_t apic_icr(uint32_t destination, uint8_t vector);
 
 #endif

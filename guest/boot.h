@@ -22,6 +22,10 @@
 #define BOOT_MAGIC UINT64_C(0x544f4f4253464c54) /* "TLFSBOOT" */
 #define BOOT_PORT_DEBUG 0xE9u
 #define BOOT_PORT_EXIT 0xF4u
+#define BOOT_PORT_PM_TIMER 0x608u /* read: the ACPI PM timer, 3.579545 MHz, 32 bits */
+#define BOOT_PORT_DEVICE 0xEAu /* write: the device interrupts VP 0 with this vector; or a mark: */
+#define BOOT_DEVICE_BEGIN 0x100u /* count exits from here */
+#define BOOT_DEVICE_END 0x200u   /* to here */
 #define BOOT_MAX_VPS 64u
 
 /* Connections that a host may offer to the guest, for every VP and SINT: messages to that SINT, and
@@ -46,7 +50,7 @@ struct boot_info {
     uint32_t size;      /* sizeof(struct boot_info) */
     uint32_t flags;     /* enum boot_flags */
     uint32_t vp_count;  /* VPs that enter the image, 1 to BOOT_MAX_VPS */
-    uint32_t reserved;  /* 0 */
+    uint32_t argument;  /* for guests that take one: from the host's command line, or 0 */
     uint64_t ram_bytes; /* RAM from guest physical address 0 on */
     uint64_t hole_gpa;  /* A page below 4 GiB with nothing at it, or 0 */
 };

@@ -56,6 +56,13 @@ static inline void out32(uint16_t port, uint32_t value)
     __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
 }
 
+static inline uint32_t in32(uint16_t port)
+{
+    uint32_t value;
+    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
 static inline void cpu_pause(void)
 {
     __asm__ volatile("pause" : : : "memory");
@@ -69,6 +76,12 @@ static inline void interrupts_on(void)
 static inline void interrupts_off(void)
 {
     __asm__ volatile("cli" : : : "memory");
+}
+
+/* Halt until one has come: STI lets none in before the instruction behind it. */
+static inline void interrupts_wait(void)
+{
+    __asm__ volatile("sti; hlt; cli" : : : "memory");
 }
 
 static inline void invlpg(uint64_t address)

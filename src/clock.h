@@ -47,8 +47,9 @@ struct hvti_clock {
 };
 
 struct hvti_vp_clock {
-    uint64_t tsc_lead;  /* ticks by which this VP's TSC is ahead of the partition's, mod 2^64 */
-    uint64_t msr_reads_valid; /* reads of TIME_REF_COUNT while the page was valid; the VP's thread */
+    uint64_t tsc_lead; /* ticks by which this VP's TSC is ahead of the partition's, mod 2^64 */
+    uint64_t
+        msr_reads_valid; /* reads of TIME_REF_COUNT while the page was valid; the VP's thread */
 };
 
 /*

@@ -8,18 +8,21 @@
 
 /* Written only where it changes something: 64 VPs share the word, and a VP that spins says so again and
  * again. Only reports about one VP touch its bit. */
-static void put_bit(uint64_t *banks, uint32_t vp_index, bool set)
+static inline void add(uint64_t *banks, uint32_t vp_index)
 {
-    uint64_t *bank = &banks[vp_index / 64];
     uint64_t bit = BIT64(vp_index % 64);
 
-    if (!(hvti_load(bank) & bit) == !set) {
-        return;
+    if (!(hvti_load(&banks[vp_index / 64]) & bit)) {
+        set_shared_bits(&banks[vp_index / 64], bit);
     }
-    if (set) {
-        set_shared_bits(bank, bit);
-    } else {
-        clear_shared_bits(bank, bit);
+}
+
+static inline void take_away(uint64_t *banks, uint32_t vp_index)
+{
+    uint64_t bit = BIT64(vp_index % 64);
+
+    if (hvti_load(&banks[vp_index / 64]) & bit) {
+        clear_shared_bits(&banks[vp_index / 64], bit);
     }
 }
 
@@ -31,7 +34,7 @@ uint16_t hvti_notify_long_spin_wait(struct hvti_call *call)
 {
     struct hvtlfs_vp *vp = call->vp;
 
-    put_bit(vp->partition->spinwait.spinning, vp->index, true);
+    add(vp->partition->spinwait.spinning, vp->index);
     hvti_host_spin_wait(&vp->partition->host, vp->index, (uint32_t)call->header[0]);
     return HV_STATUS_SUCCESS;
 }
@@ -108,13 +111,13 @@ uint32_t hvtlfs_spin_wait_advice(struct hvtlfs_vp *vp, uint32_t spins)
 
 void hvtlfs_vp_preempted(struct hvtlfs_vp *vp)
 {
-    put_bit(vp->partition->spinwait.preempted, vp->index, true);
+    add(vp->partition->spinwait.preempted, vp->index);
 }
 
 void hvtlfs_vp_running(struct hvtlfs_vp *vp)
 {
-    put_bit(vp->partition->spinwait.preempted, vp->index, false);
-    put_bit(vp->partition->spinwait.spinning, vp->index, false);
+    take_away(vp->partition->spinwait.preempted, vp->index);
+    take_away(vp->partition->spinwait.spinning, vp->index);
 }
 
 void hvti_spinwait_reset(struct hvtlfs_vp *vp)

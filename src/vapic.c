@@ -63,7 +63,7 @@ static bool swap_bit(struct hvtlfs_vp *vp, uint32_t bit, bool *was_set)
     return done;
 }
 
-UNUSUAL static bool set_copied_bit(struct hvtlfs_vp *vp)
+static bool set_copied_bit(struct hvtlfs_vp *vp)
 {
     bool was_set;
     bool done;
@@ -72,15 +72,6 @@ UNUSUAL static bool set_copied_bit(struct hvtlfs_vp *vp)
     done = swap_bit(vp, NO_EOI_REQUIRED, &was_set);
     hvti_unlock(vp->partition);
     return done;
-}
-
-static bool set_bit(struct hvtlfs_vp *vp)
-{
-    if (vp->vapic.eoi_bit != HVTI_EOI_BIT_MAPPED) {
-        return set_copied_bit(vp);
-    }
-    (void)__atomic_fetch_or(mapped_word(vp), NO_EOI_REQUIRED, __ATOMIC_ACQ_REL);
-    return true;
 }
 
 static bool clear_mapped_bit(struct hvtlfs_vp *vp)
@@ -131,6 +122,18 @@ static bool guest_sees_page(const struct hvtlfs_vp *vp)
            vp->partition->overlays.gpa[vp->vapic.slot] != HVTI_NOWHERE;
 }
 
+static inline bool set_armed(struct hvtlfs_vp *vp, uint32_t vector)
+{
+    /* In one order with the host's second look at what is pending. */
+    __atomic_store_n(&vp->vapic.lazy, LAZY_ARMED | vector, __ATOMIC_SEQ_CST);
+    return true;
+}
+
+UNUSUAL static bool arm_copied(struct hvtlfs_vp *vp, uint32_t vector)
+{
+    return set_copied_bit(vp) && set_armed(vp, vector);
+}
+
 bool hvtlfs_lazy_eoi_arm(struct hvtlfs_vp *vp, uint32_t vector, enum hvtlfs_trigger trigger,
                          bool lower_pending)
 {
@@ -138,13 +141,14 @@ bool hvtlfs_lazy_eoi_arm(struct hvtlfs_vp *vp, uint32_t vector, enum hvtlfs_trig
     if (trigger != HVTLFS_TRIGGER_EDGE || lower_pending || vector > LAZY_VECTOR) {
         return false;
     }
-    if (__atomic_load_n(&vp->vapic.lazy, __ATOMIC_ACQUIRE) != LAZY_IDLE || !guest_sees_page(vp) ||
-        !set_bit(vp)) {
+    if (__atomic_load_n(&vp->vapic.lazy, __ATOMIC_ACQUIRE) != LAZY_IDLE || !guest_sees_page(vp)) {
         return false;
     }
-    /* In one order with the host's second look at what is pending. */
-    __atomic_store_n(&vp->vapic.lazy, LAZY_ARMED | vector, __ATOMIC_SEQ_CST);
-    return true;
+    if (vp->vapic.eoi_bit != HVTI_EOI_BIT_MAPPED) {
+        return arm_copied(vp, vector);
+    }
+    (void)__atomic_fetch_or(mapped_word(vp), NO_EOI_REQUIRED, __ATOMIC_ACQ_REL);
+    return set_armed(vp, vector);
 }
 
 static enum hvtlfs_lazy_eoi revoke(struct hvtlfs_vp *vp)

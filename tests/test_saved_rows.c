@@ -103,16 +103,15 @@ static const struct span others_of_partition[] = {
 #define WITHOUT(member, why) IN(struct hvtlfs_vp, member),
 static const struct span others_of_vp[] = {
     WITHOUT(partition, "where it is") WITHOUT(index, "CONF.VPS") WITHOUT(slot, "CONF.VPS")
-        WITHOUT(apic_id, "CONF.VPS") WITHOUT(counters, "counters are not saved")
-            WITHOUT(clock.msr_reads_valid, "a counter")
-                WITHOUT(deadlines, "asked for again after the thaw") WITHOUT(
-                    vapic.slot, "from the features") WITHOUT(vapic.eoi_bit, "from the features")
-                    WITHOUT(synic.auto_eoi, "from the SINTs") WITHOUT(synic.inbox, "SMSG")
-                        WITHOUT(synic.purge, "connections are the host's own")
-                            WITHOUT(synic.queued, "from SMSG") WITHOUT(synic.waiting, "from SMSG")
-                                WITHOUT(synic.head, "SMSG") WITHOUT(synic.tail, "SMSG")
-                                    WITHOUT(synic.timer_next, "SMSG")
-                                        WITHOUT(synic.generation, "only for posts under way")};
+        WITHOUT(apic_id, "CONF.VPS") WITHOUT(counters, "counters are not saved") WITHOUT(
+            clock.msr_reads_valid, "a counter") WITHOUT(deadlines, "asked for again after the thaw")
+            WITHOUT(vapic.slot, "from the features") WITHOUT(vapic.eoi_bit, "from the features")
+                WITHOUT(synic.auto_eoi, "from the SINTs") WITHOUT(synic.inbox, "SMSG")
+                    WITHOUT(synic.purge, "connections are the host's own")
+                        WITHOUT(synic.queued, "from SMSG") WITHOUT(synic.waiting, "from SMSG")
+                            WITHOUT(synic.head, "SMSG") WITHOUT(synic.tail, "SMSG")
+                                WITHOUT(synic.timer_next, "SMSG")
+                                    WITHOUT(synic.generation, "only for posts under way")};
 #undef WITHOUT
 
 /*
@@ -121,7 +120,7 @@ static const struct span others_of_vp[] = {
 #define FILL(type, before, next)                                                                   \
     {                                                                                              \
         offsetof(type, before) + sizeof(((type *)0)->before),                                      \
-            (next) - offsetof(type, before) - sizeof(((type *)0)->before), "fill"                  \
+            (next)-offsetof(type, before) - sizeof(((type *)0)->before), "fill"                    \
     }
 static const struct span fill_of_partition[] = {
     FILL(struct hvtlfs_partition, crash, offsetof(struct hvtlfs_partition, spinwait)),

@@ -13,6 +13,7 @@ struct apic {
     uint64_t auto_eoi[4]; /* requested, and to be accepted without going into service */
     uint32_t tpr;
     uint64_t icr;
+    uint32_t icr_high; /* the page of registers: what the next store to ICR takes */
     uint32_t spurious;
     uint64_t base; /* MSR 0x1B */
     bool nmi;

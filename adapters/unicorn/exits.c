@@ -84,6 +84,15 @@ static void machine_wrmsr(struct machine_vp *vp, uint32_t number, uint64_t value
     }
 }
 
+void exit_count(struct machine_vp *vp, uint64_t *kind)
+{
+    vp->exits.all++;
+    if (kind != NULL) {
+        ++*kind;
+    }
+    vp->machine->tsc += vp->machine->options->exit_cost;
+}
+
 static void after_msr(struct machine_vp *vp, enum hvtlfs_msr_result result)
 {
     if (result == HVTLFS_MSR_FAULT) {
@@ -202,9 +211,11 @@ void exit_handle(struct machine_vp *vp)
 {
     switch (vp->exit) {
     case EXIT_RDMSR:
+        exit_count(vp, &vp->exits.msrs);
         rdmsr(vp);
         break;
     case EXIT_WRMSR:
+        exit_count(vp, &vp->exits.msrs);
         wrmsr(vp);
         break;
     case EXIT_RDTSC:
@@ -212,10 +223,12 @@ void exit_handle(struct machine_vp *vp)
         register_skip(vp);
         break;
     case EXIT_HLT:
+        exit_count(vp, NULL);
         vp->halted = true;
         register_skip(vp);
         break;
     case EXIT_HYPERCALL:
+        exit_count(vp, &vp->exits.hypercalls);
         hypercall(vp);
         break;
     case EXIT_EXCEPTION:

@@ -10,6 +10,7 @@
 
 #include "boot.h"
 #include "machine.h"
+#include "pm_timer.h"
 
 static void stop(struct machine_vp *vp, enum exit_kind exit, uint32_t size)
 {
@@ -95,7 +96,8 @@ static void on_instruction(uc_engine *uc, uint64_t address, uint32_t size, void 
     const uint8_t *code;
 
     (void)uc;
-    if (vp->budget == 0) {
+    if (vp->budget == 0 || vp->look) {
+        vp->look = false;
         stop(vp, EXIT_SLICE, 0);
         return;
     }
@@ -117,6 +119,7 @@ static int on_cpuid(uc_engine *uc, void *context)
 
     (void)uc;
     vp->tally.cpuids++;
+    exit_count(vp, NULL);
     register_set(vp, UC_X86_REG_RAX, regs.eax);
     register_set(vp, UC_X86_REG_RBX, regs.ebx);
     register_set(vp, UC_X86_REG_RCX, regs.ecx);
@@ -126,11 +129,35 @@ static int on_cpuid(uc_engine *uc, void *context)
 
 static uint32_t on_in(uc_engine *uc, uint32_t port, int size, void *context)
 {
+    struct machine_vp *vp = context;
+
     (void)uc;
-    (void)port;
     (void)size;
-    (void)context;
-    return UINT32_MAX;
+    exit_count(vp, &vp->exits.ports);
+    return port == BOOT_PORT_PM_TIMER ? pm_timer(vp->machine->tsc, MACHINE_TSC_HZ) : UINT32_MAX;
+}
+
+/* The device interrupts at once: the guest takes it before its next instruction, if it can. */
+static void device(struct machine_vp *vp, uint32_t value)
+{
+    struct exit_counts sum = {0};
+
+    exit_count(vp, &vp->exits.ports);
+    if (value < 256) {
+        apic_request(&vp->machine->vps[0].apic, value, false);
+        vp->look = true;
+        return;
+    }
+    for (uint32_t n = 0; n < vp->machine->vp_count; n++) {
+        const struct exit_counts *one = &vp->machine->vps[n].exits;
+
+        sum.all += one->all;
+        sum.msrs += one->msrs;
+        sum.hypercalls += one->hypercalls;
+        sum.ports += one->ports;
+        sum.apic_page += one->apic_page;
+    }
+    stretches_mark(&vp->machine->stretches, &sum, value == BOOT_DEVICE_END);
 }
 
 static void on_out(uc_engine *uc, uint32_t port, int size, uint32_t value, void *context)
@@ -141,6 +168,8 @@ static void on_out(uc_engine *uc, uint32_t port, int size, uint32_t value, void 
     (void)size;
     if (port == BOOT_PORT_DEBUG) {
         console_put(&vp->machine->console, (uint8_t)value);
+    } else if (port == BOOT_PORT_DEVICE) {
+        device(vp, value);
     } else if (port == BOOT_PORT_EXIT) {
         vp->machine->status = value;
         stop(vp, EXIT_FINISHED, 0);

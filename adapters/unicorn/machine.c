@@ -87,6 +87,7 @@ static void boot_info_put(struct machine *machine)
                  (machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING) |
                  (machine->options->survey ? BOOT_SURVEY : 0),
         .vp_count = machine->vp_count,
+        .argument = machine->options->argument,
         .ram_bytes = MACHINE_RAM_BYTES,
         .hole_gpa = MACHINE_HOLE_GPA,
     };

@@ -70,6 +70,7 @@ struct machine_vp {
     struct hvtlfs_vp *vp;
     struct apic apic;
     struct tally tally;
+    struct exit_counts exits;
 
     enum exit_kind exit;
     uint32_t exit_size;   /* of the instruction, in bytes */
@@ -81,6 +82,7 @@ struct machine_vp {
     uint32_t npiep;    /* prevented outside ring 0: 1 SGDT, 2 SIDT, 4 SLDT, 8 STR */
     uint64_t runtime;  /* TSC ticks in the guest */
     bool shadow;       /* STI was the last instruction */
+    bool look;         /* something may have to get in before the next instruction */
     bool kicked;       /* the library has work for this VP */
     uint64_t deadline; /* the library's, or HVTLFS_TIME_NEVER */
     uc_context *ring0; /* the VP when it last began in ring 0; see events.c */
@@ -102,6 +104,7 @@ struct machine {
     struct debugger debugger;
     const struct host_options *options;
     struct console console;
+    struct stretches stretches;
     uint8_t *ram;
     struct hvtlfs_partition *partition;
     struct machine_overlay overlays[MACHINE_OVERLAYS];
@@ -136,8 +139,14 @@ uc_err machine_hook(struct machine_vp *vp);
 /* exits.c: do what the exit asks for. */
 void exit_handle(struct machine_vp *vp);
 
+/* An exit has happened: count it, here and as what it is, and let it take its time. */
+void exit_count(struct machine_vp *vp, uint64_t *kind);
+
 /* cpuid.c: CPUID on this machine, hypervisor leaves included. */
 struct hvtlfs_cpuid_regs machine_cpuid(struct machine_vp *vp, uint32_t leaf, uint32_t subleaf);
+
+/* apic_page.c: the APIC's registers where a guest looks for them. */
+bool apic_page_map(struct machine_vp *vp);
 
 /* events.c: put the VP at the guest's handler. */
 void event_exception(struct machine_vp *vp, uint32_t vector, uint32_t error);

@@ -113,7 +113,9 @@ bool memory_write_virtual(const struct machine_vp *vp, uint64_t address, const v
 
 bool memory_map_all(struct machine_vp *vp)
 {
-    return uc_mem_map_ptr(vp->uc, 0, MACHINE_RAM_BYTES, UC_PROT_ALL, vp->machine->ram) == UC_ERR_OK;
+    return uc_mem_map_ptr(vp->uc, 0, MACHINE_RAM_BYTES, UC_PROT_ALL, vp->machine->ram) ==
+               UC_ERR_OK &&
+           apic_page_map(vp);
 }
 
 static uint64_t nothing_read(uc_engine *uc, uint64_t offset, unsigned size, void *context)

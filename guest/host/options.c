@@ -14,6 +14,8 @@ enum {
     OPTION_TRAP,
     OPTION_VPS,
     OPTION_TIMEOUT,
+    OPTION_ARGUMENT,
+    OPTION_EXIT_COST,
     OPTION_COPY_OVERLAYS,
     OPTION_TSC_VARIES,
     OPTION_SURVEY,
@@ -33,6 +35,8 @@ static const struct option options_table[] = {
     {"trap", required_argument, NULL, OPTION_TRAP},
     {"vps", required_argument, NULL, OPTION_VPS},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"argument", required_argument, NULL, OPTION_ARGUMENT},
+    {"exit-cost", required_argument, NULL, OPTION_EXIT_COST},
     {"copy-overlays", no_argument, NULL, OPTION_COPY_OVERLAYS},
     {"tsc-varies", no_argument, NULL, OPTION_TSC_VARIES},
     {"survey", no_argument, NULL, OPTION_SURVEY},
@@ -52,6 +56,8 @@ static void help(const struct host_program *program)
            "  --trap NAME      how the hypercall page leaves the guest: %s\n"
            "  --vps N          virtual processors, 1 to %u (default 1)\n"
            "  --timeout N      give up after N seconds (default 60)\n"
+           "  --argument N     a number for the guest, if it takes one: the interrupt loop's length\n"
+           "  --exit-cost N    ticks of the TSC that an exit takes, where that counts instructions\n"
            "  --copy-overlays  do not map overlay pages, let the library exchange bytes instead\n"
            "  --tsc-varies     the TSC is not invariant: no TSC page\n"
            "  --survey         let the guest print what it is answered, not judge it\n"
@@ -168,6 +174,14 @@ static int option(struct host_options *options, const struct host_program *progr
         return number32(optarg, 1, 86400, &options->timeout_s)
                    ? -1
                    : wrong(program, "not a number of seconds", optarg);
+    case OPTION_ARGUMENT:
+        return number32(optarg, 0, UINT32_MAX, &options->argument)
+                   ? -1
+                   : wrong(program, "not a 32-bit number", optarg);
+    case OPTION_EXIT_COST:
+        return number32(optarg, 0, 1000000000, &options->exit_cost)
+                   ? -1
+                   : wrong(program, "not a number of ticks", optarg);
     case OPTION_COPY_OVERLAYS:
         options->copy_overlays = true;
         return -1;

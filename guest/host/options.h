@@ -40,6 +40,9 @@ struct host_options {
     const char *trap_name;
     uint32_t vps;
     uint32_t timeout_s; /* give up after so many seconds */
+    uint32_t argument;  /* for the guest */
+    uint32_t
+        exit_cost; /* ticks of the guest's TSC that an exit takes, on a host without real time */
     bool copy_overlays; /* leave overlays to the library, which exchanges bytes in guest memory */
     bool tsc_varies;    /* the TSC is not invariant, so there is no TSC page */
     bool survey;        /* the guest prints what it is answered instead of judging it */

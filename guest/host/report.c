@@ -108,6 +108,23 @@ void tally_add(struct tally *total, const struct tally *one)
     group_add(&total->interrupts, &one->interrupts);
 }
 
+void stretches_mark(struct stretches *stretches, const struct exit_counts *now, bool end)
+{
+    const struct exit_counts *begun = &stretches->begun;
+
+    if (!end) {
+        stretches->begun = *now;
+    } else if (stretches->used < REPORT_STRETCHES) {
+        stretches->rows[stretches->used++] = (struct exit_counts){
+            .all = now->all - begun->all - 1, /* the mark itself */
+            .msrs = now->msrs - begun->msrs,
+            .hypercalls = now->hypercalls - begun->hypercalls,
+            .ports = now->ports - begun->ports - 1,
+            .apic_page = now->apic_page - begun->apic_page,
+        };
+    }
+}
+
 void console_put(struct console *console, uint8_t byte)
 {
     if (console->size == console->capacity) {
@@ -325,6 +342,13 @@ static void json_section(const struct section *section)
     printf("]");
 }
 
+static void json_stretch(const struct exit_counts *row, const char *comma)
+{
+    printf("%s{\"all\": %" PRIu64 ", \"msrs\": %" PRIu64 ", \"hypercalls\": %" PRIu64
+           ", \"ports\": %" PRIu64 ", \"apic_page\": %" PRIu64 "}",
+           comma, row->all, row->msrs, row->hypercalls, row->ports, row->apic_page);
+}
+
 static void json(const struct run_result *result, const struct tap *tap, bool passed)
 {
     struct section sections[SECTIONS];
@@ -347,7 +371,11 @@ static void json(const struct run_result *result, const struct tap *tap, bool pa
     for (size_t i = 0; i < SECTIONS; i++) {
         json_section(&sections[i]);
     }
-    printf("}, \"output\": ");
+    printf("}, \"stretches\": [");
+    for (size_t i = 0; i < result->stretches->used; i++) {
+        json_stretch(&result->stretches->rows[i], i == 0 ? "" : ", ");
+    }
+    printf("], \"output\": ");
     json_string(result->console->text, result->console->size);
     printf("}\n");
 }

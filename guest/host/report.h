@@ -9,7 +9,7 @@
 
 #include "options.h"
 
-enum { TALLY_ROWS = 96 };
+enum { TALLY_ROWS = 96, REPORT_STRETCHES = 16 };
 
 /* How often each number of a group occurred. */
 struct tally_row {
@@ -22,6 +22,25 @@ struct tally_group {
     size_t used;
     uint64_t others; /* those that found no row */
 };
+
+/* Exits by what the guest did, as far as the host can tell them apart. */
+struct exit_counts {
+    uint64_t all;
+    uint64_t msrs;
+    uint64_t hypercalls;
+    uint64_t ports;
+    uint64_t apic_page;
+};
+
+/* Those of all VPs between the guest's marks. */
+struct stretches {
+    struct exit_counts begun;
+    struct exit_counts rows[REPORT_STRETCHES];
+    size_t used;
+};
+
+/* The guest wrote BOOT_DEVICE_BEGIN, or with `end` BOOT_DEVICE_END; `now` includes that exit. */
+void stretches_mark(struct stretches *stretches, const struct exit_counts *now, bool end);
 
 /* The exits of one VP. Each VP's thread has its own; tally_add() brings them together. */
 struct tally {
@@ -59,6 +78,7 @@ struct run_result {
     const struct host_options *options;
     const struct console *console;
     const struct tally *tally;
+    const struct stretches *stretches;
     bool cpuid_counted;  /* false: the host cannot see CPUID at run time */
     bool finished;       /* the guest wrote to the exit port */
     uint32_t status;     /* what it wrote */

@@ -18,6 +18,7 @@
 #include "boot.h"
 #include "connections.h"
 #include "image.h"
+#include "pm_timer.h"
 
 enum {
     PAGE_TABLES_GPA = 0x1000, /* one PML4, one PDPT, four directories */
@@ -64,6 +65,7 @@ static void boot_info_put(struct machine *machine)
                  (machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING) |
                  (machine->options->survey ? BOOT_SURVEY : 0),
         .vp_count = machine->options->vps,
+        .argument = machine->options->argument,
         .ram_bytes = MACHINE_RAM_BYTES,
         .hole_gpa = MACHINE_HOLE_GPA,
     };
@@ -400,13 +402,61 @@ static void end(struct machine *machine, bool finished, uint32_t status, const c
     (void)pthread_mutex_unlock(&machine->mutex);
 }
 
+/* The kernel counts all exits, also those that it serves itself; how many were of its own making - the
+ * host's interrupts and our signals - it tells as well. */
+static void exits_add(const struct machine_vp *vp, struct exit_counts *sum)
+{
+    sum->all += stats_read(vp->fd, "exits") - stats_read(vp->fd, "irq_exits") -
+                stats_read(vp->fd, "signal_exits");
+    sum->msrs += tally_sum(&vp->tally.msr_reads) + tally_sum(&vp->tally.msr_writes);
+    sum->hypercalls += tally_sum(&vp->tally.hypercalls);
+}
+
+static void mark(struct machine *machine, bool end_of_stretch)
+{
+    struct exit_counts sum = {.ports = atomic_load(&machine->port_exits),
+                              .apic_page = atomic_load(&machine->mmio_exits)};
+
+    for (uint32_t n = 0; n < machine->vp_count; n++) {
+        exits_add(&machine->vps[n], &sum);
+    }
+    stretches_mark(&machine->stretches, &sum, end_of_stretch);
+}
+
+/* The device is an MSI to VP 0, whose APIC has the identifier 0. */
+static void device(struct machine *machine, uint32_t value)
+{
+    struct kvm_msi msi = {.address_lo = 0xFEE00000u, .data = value};
+
+    if (value < 256) {
+        (void)ioctl(machine->vm, KVM_SIGNAL_MSI, &msi);
+    } else {
+        mark(machine, value == BOOT_DEVICE_END);
+    }
+}
+
+static uint32_t pm_timer_now(void)
+{
+    struct timespec time;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &time);
+    return pm_timer((uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec, 1000000000);
+}
+
+static uint32_t doubleword(const uint8_t *data, size_t size)
+{
+    uint32_t value = 0;
+
+    memcpy(&value, data, size < sizeof value ? size : sizeof value);
+    return value;
+}
+
 static void out(struct machine *machine, uint16_t port, const uint8_t *data, size_t size)
 {
     if (port == BOOT_PORT_EXIT) {
-        uint32_t status = 0;
-
-        memcpy(&status, data, size < sizeof status ? size : sizeof status);
-        end(machine, true, status, NULL);
+        end(machine, true, doubleword(data, size), NULL);
+    } else if (port == BOOT_PORT_DEVICE) {
+        device(machine, doubleword(data, size));
     } else if (port == BOOT_PORT_DEBUG) {
         (void)pthread_mutex_lock(&machine->mutex);
         for (size_t i = 0; i < size; i++) {
@@ -423,6 +473,10 @@ static void io(struct machine *machine, struct kvm_run *run)
 
     if (run->io.direction == KVM_EXIT_IO_OUT) {
         out(machine, run->io.port, data, size);
+    } else if (run->io.port == BOOT_PORT_PM_TIMER) {
+        uint32_t shown = pm_timer_now();
+
+        memcpy(data, &shown, size < sizeof shown ? size : sizeof shown);
     } else {
         memset(data, 0xFF, size);
     }
@@ -433,9 +487,11 @@ static void exit_handle(struct machine *machine, struct kvm_run *run)
 {
     switch (run->exit_reason) {
     case KVM_EXIT_IO:
+        atomic_fetch_add(&machine->port_exits, 1);
         io(machine, run);
         break;
     case KVM_EXIT_MMIO:
+        atomic_fetch_add(&machine->mmio_exits, 1);
         memset(run->mmio.data, 0xFF, sizeof run->mmio.data);
         break;
     case KVM_EXIT_X86_RDMSR:

@@ -40,6 +40,9 @@ struct machine {
     uint32_t vp_count;
     struct hvtlfs_kvm_error error;
     struct console console;
+    struct stretches stretches;
+    atomic_ullong port_exits; /* those that reached this program */
+    atomic_ullong mmio_exits;
     atomic_bool stop;
     atomic_bool reset;      /* the guest asked for a system reset */
     pthread_mutex_t mutex;  /* guards what follows, and the console */
@@ -53,6 +56,9 @@ struct machine {
 /* Returns NULL, or what is wrong; *skip says that it is the machine's fault, not the user's. */
 const char *machine_init(struct machine *machine, const struct host_options *options, bool *skip);
 void machine_free(struct machine *machine);
+
+/* stats.c: one of the kernel's counters of a VP, by its name; 0 if it has none such. */
+uint64_t stats_read(int vp_fd, const char *name);
 
 /* Run until the guest finishes, something goes wrong or the time is up. */
 void machine_run(struct machine *machine);

@@ -29,6 +29,7 @@ static enum host_exit run(struct machine *machine)
         .options = machine->options,
         .console = &machine->console,
         .tally = &total,
+        .stretches = &machine->stretches,
         .cpuid_counted = false, /* the kernel answers it */
     };
 
