@@ -42,10 +42,12 @@ bool hvti_synic_takes_messages(const struct hvtlfs_vp *vp, uint32_t sint)
 static void interrupt(struct hvtlfs_vp *vp, uint32_t sint)
 {
     uint64_t value = sint_of(vp, sint);
+    uint32_t vector = value & HV_MSR_SINT_VECTOR_MASK;
 
+    /* An APIC knows vectors, not SINTs: what another SINT says of this vector holds for it too. */
     if (!(value & HV_MSR_SINT_MASKED) && !polled(vp, value)) {
-        hvti_host_interrupt(&vp->partition->host, vp->index, value & HV_MSR_SINT_VECTOR_MASK,
-                            value & HV_MSR_SINT_AUTO_EOI);
+        hvti_host_interrupt(&vp->partition->host, vp->index, vector,
+                            hvtlfs_synic_is_auto_eoi(vp, vector));
     }
 }
 

@@ -18,6 +18,7 @@
 #include <hvtlfs/msr.h>
 #include <hvtlfs/state.h>
 #include <hvtlfs/time.h>
+#include <hvtlfs/vapic.h>
 
 #include "fuzz/host.h"
 
@@ -325,6 +326,23 @@ static void a_thousand_years_missed_are_four_ticks(void **state)
     assert_true(callbacks_of(HOST_DEADLINE) <= 16);
 }
 
+/* Another VP changes the word each time. The arming fails, or stays to be collected later. */
+static void a_contended_word_is_given_up_after_eight_attempts(void **state)
+{
+    (void)state;
+    start(true, false);
+    write_msr(0, 0x40000073, 0x1001);
+    fuzz_host.contends = true;
+    assert_false(hvtlfs_lazy_eoi_arm(vps[0], 0x41, HVTLFS_TRIGGER_EDGE, false));
+    assert_int_equal(callbacks_of(HOST_EXCHANGE), 8);
+    fuzz_host.contends = false;
+    assert_true(hvtlfs_lazy_eoi_arm(vps[0], 0x41, HVTLFS_TRIGGER_EDGE, false));
+    fuzz_host.contends = true;
+    fuzz_host.calls[HOST_EXCHANGE] = 0;
+    assert_int_equal(hvtlfs_lazy_eoi_collect(vps[0]), HVTLFS_NO_EOI);
+    assert_int_equal(callbacks_of(HOST_EXCHANGE), 8);
+}
+
 /* ---- The host's own calls ---- */
 
 /* Each page that stands is taken away once, and what it covered shown or exchanged; besides, some locks
@@ -384,6 +402,7 @@ int main(void)
         cmocka_unit_test(a_crash_report_reads_4096_bytes_at_most),
         cmocka_unit_test(a_flood_of_messages_ends_at_sixteen_for_each_sint),
         cmocka_unit_test(a_thousand_years_missed_are_four_ticks),
+        cmocka_unit_test(a_contended_word_is_given_up_after_eight_attempts),
         cmocka_unit_test(a_reset_is_linear_in_what_there_is),
         cmocka_unit_test(loading_is_linear_in_the_pages),
     };

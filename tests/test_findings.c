@@ -6,6 +6,7 @@
 #include "fixture.h"
 
 #include <hvtlfs/state.h>
+#include <hvtlfs/synic.h>
 #include <hvtlfs/time.h>
 #include <hvtlfs/vapic.h>
 
@@ -139,6 +140,25 @@ static void an_arming_that_cannot_be_looked_at_stays(void **state)
     fixture_stop(&fixture);
 }
 
+/* fuzz_model: two SINTs shared a vector, one auto-EOI; the other's interrupt said it was not. */
+static void an_interrupt_says_of_its_vector_what_the_question_says(void **state)
+{
+    struct hvtlfs_interrupt interrupt;
+
+    (void)state;
+    start("synic", false);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, 0x40000080, 1), HVTLFS_MSR_DONE);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, 0x40000082, 0x5001), HVTLFS_MSR_DONE);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, 0x40000093, 0x2002E), HVTLFS_MSR_DONE);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, 0x40000095, 0x2E), HVTLFS_MSR_DONE);
+    assert_int_equal(hvtlfs_synic_signal_event(fixture.vp, 5, 7, NULL), HVTLFS_OK);
+    assert_true(model_host_take_interrupt(fixture.host, 0, &interrupt));
+    assert_int_equal(interrupt.vector, 0x2E);
+    assert_true(hvtlfs_synic_is_auto_eoi(fixture.vp, 0x2E));
+    assert_true(interrupt.auto_eoi);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +168,7 @@ int main(void)
         cmocka_unit_test(a_page_that_cannot_give_back_what_it_covers_stays),
         cmocka_unit_test(a_tsc_page_that_could_not_be_withdrawn_is_tried_again),
         cmocka_unit_test(an_arming_that_cannot_be_looked_at_stays),
+        cmocka_unit_test(an_interrupt_says_of_its_vector_what_the_question_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -421,9 +421,19 @@ static void host_event(struct input *input)
     CLAIM(status || newly == expected_newly);
 }
 
+/* The time until a VP wants to be polled: then everything must happen that is due, not a unit later. */
+static uint64_t until_deadline(uint32_t vp)
+{
+    const uint64_t deadline = fuzz_host.vps[vp].deadline;
+
+    return deadline != HVTLFS_TIME_NEVER && deadline > watch.last ? deadline - watch.last : 0;
+}
+
 static void pass_time(struct input *input)
 {
-    const uint64_t time = input_number(input) & 0xFFFFFFFFF;
+    const uint8_t how = input_byte(input);
+    const uint64_t time = how & 1 ? until_deadline((how >> 1) % model.vp_count) & 0xFFFFFFFFF
+                                  : input_number(input) & 0xFFFFFFFFF;
 
     fuzz_say("time passes: %" PRIu64 "\n", time);
     host_advance(time);

@@ -169,6 +169,10 @@ static bool on_exchange(void *context, uint64_t gpa, uint32_t *expected, uint32_
         return false;
     }
     memcpy(&now, word, sizeof(now));
+    if (fuzz_host.contends && now == *expected) {
+        now += 2;
+        memcpy(word, &now, sizeof(now));
+    }
     *done = now == *expected;
     if (*done) {
         memcpy(word, &desired, sizeof(desired));
