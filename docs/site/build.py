@@ -30,10 +30,10 @@ import tables  # noqa: E402
 # The chapters of the site: title, then pages in order. A page of docs/ that is in none goes to the
 # last chapter.
 CHAPTERS = [
-    ("guides", "Guides", ["TUTORIAL", "PROFILES", "EXAMPLES", "FAQ", "MIGRATION", "QEMU", "VMBUS"]),
+    ("guides", "Guides", ["TUTORIAL", "PROFILES", "EXAMPLES", "FAQ", "KVM", "QEMU", "VMBUS"]),
     ("mechanisms", "Mechanisms", [
         "DISCOVERY", "HYPERCALL_PAGE", "HYPERCALLS", "REFTIME", "SPINWAIT", "VAPIC", "SYNIC", "TIMERS",
-        "FLUSHES", "GUEST_MSRS", "STATE", "RECOMMENDATIONS"]),
+        "FLUSHES", "GUEST_MSRS", "STATE", "MIGRATION", "RECOMMENDATIONS"]),
     ("tables", "Tables", ["TABLE_MSRS", "TABLE_CALLS", "TABLE_LEAVES", "TABLE_STATUSES",
                           "TABLE_FEATURES"]),
     ("project", "Project", ["DESIGN", "CONFORMANCE", "SECURITY", "PERFORMANCE", "PEERS",
