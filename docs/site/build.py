@@ -194,21 +194,24 @@ class Site:
 
     # ---- Pages ----
 
-    def links(self, text, name):
-        """Links between Markdown files become links between pages."""
+    def links(self, text, path):
+        """Links between Markdown files, which lead somewhere there too, become links between pages."""
         def replaced(match):
             label, target = match.groups()
-            if re.match(r"(https?:|#|@ref)", target):
+            if re.match(r"(https?:|@ref)", target):
                 return match.group(0)
             file, _, anchor = target.partition("#")
-            stem = Path(file).stem
-            if stem in self.names:
+            stem = Path(file).stem if file else path.stem
+            place = f"{stem.lower()}_{re.sub('[^a-z0-9]+', '_', anchor.lower())}" if anchor else ""
+            if not file:
+                return f"[{label}](@ref {place})"
+            if not (path.parent / file).exists():
+                raise SystemExit(f"{path.name}: the link to {target} leads nowhere")
+            if stem in self.names and file.endswith(".md"):
                 if label == file and not anchor:
                     label = self.title(stem)
-                return f"[{label}](@ref {anchor and anchor.replace('-', '_') or page_id(stem)})"
-            if (self.names[name].parent / file).exists() or (self.root / file).exists():
-                return f"{label} (<tt>{Path(file).name}</tt>)" if Path(file).name not in label else label
-            raise SystemExit(f"{name}: the link to {target} leads nowhere")
+                return f"[{label}](@ref {place or page_id(stem)})"
+            return f"{label} (<tt>{Path(file).name}</tt>)" if Path(file).name not in label else label
         return re.sub(r"(?<!!)\[([^\]\n]*)\]\(([^)\s]+)\)", replaced, text)
 
     def title(self, name):
@@ -228,7 +231,7 @@ class Site:
 
     def page(self, name, text):
         text = re.sub(r"\A<!-- SPDX.*?-->\n", "", text)
-        text = self.prose(self.expand(self.links(text, name)))
+        text = self.prose(self.expand(self.links(text, self.names[name])))
         text = re.sub(r"\A# (.*)$", rf"# \1 {{#{page_id(name)}}}", text, count=1, flags=re.M)
         # An anchor on each heading, as GitHub makes them, for links and the table of contents.
         used = set()
@@ -265,7 +268,7 @@ class Site:
         for paragraph in re.split(r"\n\n+", text):
             if paragraph.strip() and not re.match(r"\s*(#|\||`|-|    |Headers?:)", paragraph):
                 sentence = re.split(r"(?<=[.?])\s", " ".join(paragraph.split()))[0]
-                return self.prose(self.links(sentence, name))
+                return self.prose(self.links(sentence, self.names[name]))
         return ""
 
     def build(self):
@@ -276,8 +279,9 @@ class Site:
         for name, path in self.names.items():
             self.page(name, path.read_text())
         self.chapters()
-        start = re.sub(r"\A<!--.*?-->\n", "", (self.root / "docs/site/start.md").read_text())
-        (self.pages / "start.md").write_text(self.prose(self.expand(self.links(start, "DESIGN"))))
+        path = self.root / "docs/site/start.md"
+        start = re.sub(r"\A<!--.*?-->\n", "", path.read_text())
+        (self.pages / "start.md").write_text(self.prose(self.expand(self.links(start, path))))
         self.doxygen()
 
     def doxygen(self):
