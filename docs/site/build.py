@@ -50,7 +50,11 @@ def tag(name, text, css=""):
 
 
 def code(text):
-    return tag("code", html.escape(text)) if text else ""
+    """Code in a table; a long name may be broken before a word."""
+    text = html.escape(text)
+    if len(text) > 22:
+        text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=_)(?=[A-Z])", "<wbr>", text)
+    return tag("code", text) if text else ""
 
 
 def html_table(heads, lines, css=""):
@@ -168,15 +172,17 @@ class Site:
             lines.append([code(f"{bit['leaf']:#010x}"), bit["register"], place, code(bit["name"]),
                           "yes" if there else "a value" if value else "always clear" if bit["leaf"] > 2
                           else "yes", ", ".join(map(self.gate, bit["features"])),
-                          html.escape(bit["meaning"]), self.asked(bit["features"]) if there else ""])
+                          html.escape(bit["meaning"]), html.escape(bit["clause"]),
+                          self.asked(bit["features"]) if there else ""])
         return html_table(["leaf", "register", "bits", "name", "implemented", "gated by", "meaning",
-                           "who asks for it"], lines)
+                           "clause", "who asks for it"], lines)
 
     def table_statuses(self, what=""):
         lines = [[code(f"{status['number']:#06x}"), code(status["name"]),
-                  "yes" if status["returned"] else "", html.escape(status["meaning"])]
+                  "yes: " + ", ".join(status["returned"]) if status["returned"] else "",
+                  html.escape(status["meaning"]), html.escape(status["clause"])]
                  for status in self.model.statuses if what == "all" or status["returned"]]
-        return html_table(["number", "status", "the library returns it", "meaning"], lines)
+        return html_table(["number", "status", "the library returns it", "meaning", "clause"], lines)
 
     def table_features(self):
         lines = []
