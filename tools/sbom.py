@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""sbom.py SOURCE OUT: write a bill of materials (SPDX 2.3, JSON) of the library and the command.
+"""sbom.py SOURCE OUT: write a bill of materials (SPDX 2.3, JSON) of the libraries and the command.
 sbom.py --check SOURCE FILE: is FILE one, and does it say what is there?
 
 Every file that is compiled into them or installed with them, with its SHA-1 and SHA-256 and the licence that its
@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-PARTS = ("src/*.[ch]", "src/*.def", "include/hvtlfs/*", "tools/*.[ch]", "cmake/*", "docs/man/*",
+PARTS = ("src/*.[ch]", "src/*.def", "include/hvtlfs/*", "adapters/kvm/*.[ch]",
+         "adapters/kvm/include/hvtlfs/*", "tools/*.[ch]", "cmake/*", "docs/man/*",
          "tools/completion/*", "CMakeLists.txt")
 MANDATORY = ("spdxVersion", "dataLicense", "SPDXID", "name", "documentNamespace", "creationInfo",
              "packages", "files", "relationships")

@@ -30,10 +30,10 @@ import tables  # noqa: E402
 # The chapters of the site: title, then pages in order. A page of docs/ that is in none goes to the
 # last chapter.
 CHAPTERS = [
-    ("guides", "Guides", ["TUTORIAL", "PROFILES", "EXAMPLES", "FAQ", "MIGRATION", "QEMU", "VMBUS"]),
+    ("guides", "Guides", ["TUTORIAL", "PROFILES", "EXAMPLES", "FAQ", "KVM", "QEMU", "VMBUS"]),
     ("mechanisms", "Mechanisms", [
         "DISCOVERY", "HYPERCALL_PAGE", "HYPERCALLS", "REFTIME", "SPINWAIT", "VAPIC", "SYNIC", "TIMERS",
-        "FLUSHES", "GUEST_MSRS", "STATE", "RECOMMENDATIONS"]),
+        "FLUSHES", "GUEST_MSRS", "STATE", "MIGRATION", "RECOMMENDATIONS"]),
     ("tables", "Tables", ["TABLE_MSRS", "TABLE_CALLS", "TABLE_LEAVES", "TABLE_STATUSES",
                           "TABLE_FEATURES"]),
     ("project", "Project", ["DESIGN", "CONFORMANCE", "SECURITY", "PERFORMANCE", "PEERS",
@@ -50,7 +50,11 @@ def tag(name, text, css=""):
 
 
 def code(text):
-    return tag("code", html.escape(text)) if text else ""
+    """Code in a table; a long name may be broken before a word."""
+    text = html.escape(text)
+    if len(text) > 22:
+        text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=_)(?=[A-Z])", "<wbr>", text)
+    return tag("code", text) if text else ""
 
 
 def html_table(heads, lines, css=""):
@@ -168,15 +172,17 @@ class Site:
             lines.append([code(f"{bit['leaf']:#010x}"), bit["register"], place, code(bit["name"]),
                           "yes" if there else "a value" if value else "always clear" if bit["leaf"] > 2
                           else "yes", ", ".join(map(self.gate, bit["features"])),
-                          html.escape(bit["meaning"]), self.asked(bit["features"]) if there else ""])
+                          html.escape(bit["meaning"]), html.escape(bit["clause"]),
+                          self.asked(bit["features"]) if there else ""])
         return html_table(["leaf", "register", "bits", "name", "implemented", "gated by", "meaning",
-                           "who asks for it"], lines)
+                           "clause", "who asks for it"], lines)
 
     def table_statuses(self, what=""):
         lines = [[code(f"{status['number']:#06x}"), code(status["name"]),
-                  "yes" if status["returned"] else "", html.escape(status["meaning"])]
+                  "yes: " + ", ".join(status["returned"]) if status["returned"] else "",
+                  html.escape(status["meaning"]), html.escape(status["clause"])]
                  for status in self.model.statuses if what == "all" or status["returned"]]
-        return html_table(["number", "status", "the library returns it", "meaning"], lines)
+        return html_table(["number", "status", "the library returns it", "meaning", "clause"], lines)
 
     def table_features(self):
         lines = []
@@ -194,21 +200,24 @@ class Site:
 
     # ---- Pages ----
 
-    def links(self, text, name):
-        """Links between Markdown files become links between pages."""
+    def links(self, text, path):
+        """Links between Markdown files, which lead somewhere there too, become links between pages."""
         def replaced(match):
             label, target = match.groups()
-            if re.match(r"(https?:|#|@ref)", target):
+            if re.match(r"(https?:|@ref)", target):
                 return match.group(0)
             file, _, anchor = target.partition("#")
-            stem = Path(file).stem
-            if stem in self.names:
+            stem = Path(file).stem if file else path.stem
+            place = f"{stem.lower()}_{re.sub('[^a-z0-9]+', '_', anchor.lower())}" if anchor else ""
+            if not file:
+                return f"[{label}](@ref {place})"
+            if not (path.parent / file).exists():
+                raise SystemExit(f"{path.name}: the link to {target} leads nowhere")
+            if stem in self.names and file.endswith(".md"):
                 if label == file and not anchor:
                     label = self.title(stem)
-                return f"[{label}](@ref {anchor and anchor.replace('-', '_') or page_id(stem)})"
-            if (self.names[name].parent / file).exists() or (self.root / file).exists():
-                return f"{label} (<tt>{Path(file).name}</tt>)" if Path(file).name not in label else label
-            raise SystemExit(f"{name}: the link to {target} leads nowhere")
+                return f"[{label}](@ref {place or page_id(stem)})"
+            return f"{label} (<tt>{Path(file).name}</tt>)" if Path(file).name not in label else label
         return re.sub(r"(?<!!)\[([^\]\n]*)\]\(([^)\s]+)\)", replaced, text)
 
     def title(self, name):
@@ -228,7 +237,7 @@ class Site:
 
     def page(self, name, text):
         text = re.sub(r"\A<!-- SPDX.*?-->\n", "", text)
-        text = self.prose(self.expand(self.links(text, name)))
+        text = self.prose(self.expand(self.links(text, self.names[name])))
         text = re.sub(r"\A# (.*)$", rf"# \1 {{#{page_id(name)}}}", text, count=1, flags=re.M)
         # An anchor on each heading, as GitHub makes them, for links and the table of contents.
         used = set()
@@ -265,7 +274,7 @@ class Site:
         for paragraph in re.split(r"\n\n+", text):
             if paragraph.strip() and not re.match(r"\s*(#|\||`|-|    |Headers?:)", paragraph):
                 sentence = re.split(r"(?<=[.?])\s", " ".join(paragraph.split()))[0]
-                return self.prose(self.links(sentence, name))
+                return self.prose(self.links(sentence, self.names[name]))
         return ""
 
     def build(self):
@@ -276,8 +285,9 @@ class Site:
         for name, path in self.names.items():
             self.page(name, path.read_text())
         self.chapters()
-        start = re.sub(r"\A<!--.*?-->\n", "", (self.root / "docs/site/start.md").read_text())
-        (self.pages / "start.md").write_text(self.prose(self.expand(self.links(start, "DESIGN"))))
+        path = self.root / "docs/site/start.md"
+        start = re.sub(r"\A<!--.*?-->\n", "", path.read_text())
+        (self.pages / "start.md").write_text(self.prose(self.expand(self.links(start, path))))
         self.doxygen()
 
     def doxygen(self):

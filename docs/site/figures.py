@@ -284,17 +284,23 @@ def draw_step(svg, lanes, kind, y, rest):
 # ---- Graphviz and the error plot ----
 
 def graph(path):
-    """A dot file as inline SVG in the site's colours."""
-    run = subprocess.run(["dot", "-Tsvg", str(path)], check=True, capture_output=True, text=True)
+    """A dot file as inline SVG in the site's colours: across, and for narrow windows downwards."""
+    return ('<div class="hv-figure hv-graph"><div class="hv-wide">' + drawn_graph(path, "LR") +
+            '</div><div class="hv-narrow">' + drawn_graph(path, "TB") + "</div></div>")
+
+
+def drawn_graph(path, direction):
+    text = Path(path).read_text().replace("rankdir=LR", f"rankdir={direction}")
+    run = subprocess.run(["dot", "-Tsvg"], input=text, check=True, capture_output=True, text=True)
     svg = run.stdout[run.stdout.index("<svg"):]
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.S)
     svg = re.sub(r'<polygon fill="white"[^>]*/>', "", svg, count=1)
     svg = re.sub(r' (fill|stroke)="(black|none|white|#000000)"', "", svg)
     svg = re.sub(r' font-(family|size)="[^"]*"', "", svg)
+    svg = re.sub(r' id="[^"]*"', "", svg)
     svg = re.sub(r"<title>.*?</title>", "", svg, flags=re.S)
-    svg = re.sub(r'width="(\d+)pt" height="(\d+)pt"', r'width="\1" height="\2" role="img" '
-                 f'aria-label="{Path(path).stem}"', svg)
-    return f'<div class="hv-figure hv-graph">{svg}</div>'
+    return re.sub(r'width="(\d+)pt" height="(\d+)pt"', r'width="\1" height="\2" role="img" '
+                  f'aria-label="{Path(path).stem}"', svg)
 
 
 def error_plot(tool, hz):

@@ -190,10 +190,14 @@ class Model:
         return found
 
     def _statuses(self):
-        code = "".join(path.read_text() for path in sorted((self.root / "src").glob("*.[ch]")))
-        code += (self.root / "src/hypercalls.def").read_text()
+        """Each with the files of src/ that return it, and where the TLFS has it."""
+        code = {path.name: re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
+                for path in sorted((self.root / "src").glob("*.[ch]")) if path.name != "status.c"}
+        code["hypercall.c"] += (self.root / "src/hypercalls.def").read_text()
+        clause = {row["name"]: row["source"] for row in self._csv("status.csv")}
         return [{"name": cell[0], "number": self.tlfs.constants[cell[0]], "meaning": unquoted(cell[1]),
-                 "returned": re.search(rf"\b{cell[0]}\b", code) is not None}
+                 "clause": clause.get(cell[0], ""),
+                 "returned": [name for name, text in code.items() if re.search(rf"\b{cell[0]}\b", text)]}
                 for _, cell in rows(self.root / "src/statuses.def", "STATUS")]
 
     def _bits(self):
@@ -201,11 +205,15 @@ class Model:
         for feature in self.features.values():
             for place in feature["bits"]:
                 shown.setdefault(place, []).append(feature["id"])
+        clause = {(row["leaf"].lower(), row["register"], row["bits"]): row["source"]
+                  for row in self._csv("cpuid.csv")}
         found = []
         for _, cell in rows(self.root / "src/cpuid_bits.def", "CPUID_BITS"):
             leaf, high, low = int(cell[0], 0), int(cell[2]), int(cell[3])
             found.append({"leaf": leaf, "register": cell[1], "high": high, "low": low, "name": cell[4],
                           "meaning": unquoted(cell[5]),
+                          "clause": clause.get((cell[0].lower(), cell[1], str(high) if high == low
+                                                else f"{high}:{low}"), ""),
                           "features": shown.get((leaf, cell[1], low), []) if high == low else []})
         return found
 

@@ -7,10 +7,11 @@ What the pages show is true:
     fragment is put into a function with the names that fragments use;
   - the blocks of docs/TUTORIAL.md, one after the other, are examples/unicorn_vmm.c;
   - every `$ hvtlfs ...` line of a ```console block runs and exits 0, and prints what stands below it
-    (`...` in a line of its own stands for anything).
+    (`...` in a line of its own stands for anything); one in an indented list of commands is good usage.
 """
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -118,6 +119,20 @@ def check_console(root, path, tool):
     return failed
 
 
+def check_lists(root, path, tool):
+    """    hvtlfs VERB ARGUMENTS   what it does"""
+    failed = 0
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        match = re.match(r" {4}(hvtlfs [a-z]+ .*?)(?: {2,}.*)?$", line)
+        if match is None or re.search(r"\b[A-Z]{3,}\b|\.hvt", match[1].replace("HYPERCALL", "")):
+            continue
+        run = subprocess.run([tool, *shlex.split(match[1])[1:]], capture_output=True, text=True)
+        if run.returncode not in (0, 1):
+            print(f"FAIL: {path.relative_to(root)}:{number}: {run.stderr}")
+            failed += 1
+    return failed
+
+
 def main():
     root, include, tool = Path(sys.argv[1]).resolve(), sys.argv[2], Path(sys.argv[3]).resolve()
     pages = [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").glob("*.md"))]
@@ -125,6 +140,7 @@ def main():
     failed = check_tutorial(root)
     for page in pages:
         failed += check_c(root, page, include) + check_console(root, page, tool)
+        failed += check_lists(root, page, tool)
     counts = [sum(len(blocks(page, language)) for page in pages) for language in ("c", "console")]
     print(f"{len(pages)} pages, {counts[0]} blocks of C, {counts[1]} of commands, {failed} failed")
     return failed != 0 or counts[0] < 5
