@@ -19,7 +19,7 @@ class Page(HTMLParser):
         for name in ("id", "name"):
             if values.get(name):
                 self.anchors.add(values[name])
-        for name in ("href", "src"):
+        for name in ("href", "src", "data"):
             if values.get(name) and tag in ("a", "img", "link", "script", "iframe", "object", "area"):
                 self.links.append(values[name])
         if tag == "img" and "alt" not in values or tag == "svg" and "aria-label" not in values:
