@@ -49,7 +49,7 @@ struct run {
     bool page_msr;       /* that is what the command does */
     const char *command; /* its name */
     char value[32];
-    bool lives_on;       /* look at the end whether everything works */
+    bool lives_on; /* look at the end whether everything works */
     struct picture *picture;
     const char *wrong;
 };
@@ -113,8 +113,8 @@ static void take_picture(struct picture *picture, struct replay *replay)
     (void)hvtlfs_freeze(replay->partition); /* it may be frozen already */
     picture->size = hvtlfs_state_size(replay->partition);
     picture->state = malloc(picture->size);
-    if (!picture->state || hvtlfs_state_save(replay->partition, picture->state, picture->size,
-                                             &picture->size, NULL)) {
+    if (!picture->state ||
+        hvtlfs_state_save(replay->partition, picture->state, picture->size, &picture->size, NULL)) {
         fputs("faults: the state cannot be saved\n", stderr);
         exit(2);
     }
@@ -167,8 +167,8 @@ static const struct {
 /* A write to a register that places a page. */
 static bool places_page(char **words)
 {
-    static const char *const names[] = {"REFERENCE_TSC", "VP_ASSIST_PAGE", "SIMP", "SIEFP", "STATS_",
-                                        "HYPERCALL"};
+    static const char *const names[] = {"REFERENCE_TSC", "VP_ASSIST_PAGE", "SIMP",
+                                        "SIEFP",         "STATS_",         "HYPERCALL"};
     static const char *const numbers[] = {"0x40000021", "0x40000073", "0x40000082", "0x40000083",
                                           "0x400000E0", "0x400000E1", "0x400000E2", "0x400000E3"};
     bool found = false;
@@ -217,7 +217,8 @@ static bool after(void *context, struct replay *replay, uint32_t line)
     if (run->fallible && line < MOST_LINES) {
         run->fallible[line] = model_host_fallible_calls(replay->host);
     }
-    run->failed |= line == run->fail_line && model_host_fallible_calls(replay->host) >= run->fail_at;
+    run->failed |=
+        line == run->fail_line && model_host_fallible_calls(replay->host) >= run->fail_at;
     model_host_fail(replay->host, 0, false);
     if (run->lives_on && line == run->stop_line) {
         run->wrong = what_is_wrong(replay);
@@ -330,8 +331,8 @@ static void tell_difference(const char *name, const struct picture *a, const str
     (void)hvtlfs_state_visit(a->state, a->size, collect, &one, NULL);
     (void)hvtlfs_state_visit(b->state, b->size, collect, &other, NULL);
     printf("    from %s: %s%s%" PRIu32 " and %" PRIu32 " fields\n", name,
-           a->ram != b->ram ? "memory, " : "", !same_overlays(a, b) ? "overlays, " : "",
-           one.count, other.count);
+           a->ram != b->ram ? "memory, " : "", !same_overlays(a, b) ? "overlays, " : "", one.count,
+           other.count);
     for (uint32_t i = 0; i < one.count && i < other.count; i++) {
         if (one.field[i].size != other.field[i].size ||
             memcmp(one.field[i].data, other.field[i].data, one.field[i].size)) {
@@ -360,8 +361,7 @@ struct allowed {
  * (its sequence, a lazy EOI) as if it had been hidden; no overlay where none should be. */
 static bool is_out_of_reach(const struct allowed *allowed, const struct picture *now)
 {
-    return allowed->page_msr &&
-           (now->ram == allowed->hidden.ram || now->ram == allowed->new.ram) &&
+    return allowed->page_msr && (now->ram == allowed->hidden.ram || now->ram == allowed->new.ram) &&
            are_among(now, &allowed->new, true) &&
            registers_of_either(now, &allowed->new, &allowed->hidden);
 }
@@ -466,9 +466,9 @@ int main(int argc, char **argv)
         script.file = argv[i];
         read_script(&script);
         fail_all(&script);
-        printf("%s: %" PRIu32 " commands, %" PRIu64 " failures, %" PRIu64 " left things as before, %" PRIu64
-               " as after, %" PRIu64 " a page out of reach, %" PRIu64 " some of several steps, %" PRIu64
-               " done later\n",
+        printf("%s: %" PRIu32 " commands, %" PRIu64 " failures, %" PRIu64
+               " left things as before, %" PRIu64 " as after, %" PRIu64
+               " a page out of reach, %" PRIu64 " some of several steps, %" PRIu64 " done later\n",
                script.file, script.count, script.failures, script.unchanged, script.done,
                script.out_of_reach, script.in_steps, script.later);
         failures += script.failures;

@@ -73,8 +73,7 @@ static void write_msr(uint32_t vp, uint32_t msr, uint64_t value)
 static uint64_t spent(void)
 {
     static uint64_t before;
-    const uint64_t now =
-        host_calls() + fuzz_host.calls[HOST_LOCK] + fuzz_host.calls[HOST_CLOCK];
+    const uint64_t now = host_calls() + fuzz_host.calls[HOST_LOCK] + fuzz_host.calls[HOST_CLOCK];
     const uint64_t since = now - before;
 
     before = now;
@@ -224,7 +223,8 @@ static void a_refused_call_costs_at_most_one_read(void **state)
  * undone. */
 static void any_msr_write_is_three_exchanges_at_most(void **state)
 {
-    static const uint64_t values[] = {0, 1, 0x1001, 0x3001, 0xF001, 0x10001, UINT64_MAX, 0x10021, 5};
+    static const uint64_t values[] = {0,       1,          0x1001,  0x3001, 0xF001,
+                                      0x10001, UINT64_MAX, 0x10021, 5};
 
     (void)state;
     start(true, false);

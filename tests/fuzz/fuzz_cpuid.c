@@ -32,7 +32,8 @@ static void found(void *context, const struct hvtlfs_finding *finding)
 static void judge(const struct hvtlfs_cpuid_leaf_entry *leaves, size_t count, uint32_t guests)
 {
     struct hvtlfs_check_result sum = {0, 0, 0};
-    const struct hvtlfs_check_result result = hvtlfs_check_leaves(leaves, count, guests, found, &sum);
+    const struct hvtlfs_check_result result =
+        hvtlfs_check_leaves(leaves, count, guests, found, &sum);
 
     CLAIM(sum.notes == result.notes && sum.warnings == result.warnings &&
           sum.errors == result.errors);

@@ -63,8 +63,8 @@ static uint64_t any_control(struct input *input)
 {
     const uint8_t how = input_byte(input);
     const uint8_t which = input_byte(input);
-    uint64_t control = which < 0xC0 ? codes[which % (sizeof(codes) / sizeof(codes[0]))]
-                                    : input_bytes(input, 2);
+    uint64_t control =
+        which < 0xC0 ? codes[which % (sizeof(codes) / sizeof(codes[0]))] : input_bytes(input, 2);
 
     control |= how & 1 ? UINT64_C(1) << 16 : 0;
     control |= how & 2 ? (uint64_t)input_byte(input) % 80 << 17 : 0;
@@ -104,7 +104,7 @@ static void any_registers(struct input *input, struct hvtlfs_hypercall_regs *reg
     const uint64_t out = fast ? input_number(input) : any_gpa(input, 0x3000);
 
     memset(regs, 0, sizeof(*regs));
-    regs->mode = mode < 8 ? (enum hvtlfs_cpu_mode)(mode % 3)
+    regs->mode = mode < 8   ? (enum hvtlfs_cpu_mode)(mode % 3)
                  : mode & 1 ? HVTLFS_MODE_PROTECTED32
                             : HVTLFS_MODE_LONG64;
     regs->cpl = mode >= 8 && mode < 12 ? 3 : 0;
@@ -117,7 +117,8 @@ static void any_registers(struct input *input, struct hvtlfs_hypercall_regs *reg
         split32(regs, control, in, out);
     }
     for (unsigned i = 0; fast && i < 6; i++) {
-        regs->xmm[i] = (struct hvtlfs_xmm){{input_number(input), mode & 16 ? input_number(input) : 0}};
+        regs->xmm[i] =
+            (struct hvtlfs_xmm){{input_number(input), mode & 16 ? input_number(input) : 0}};
     }
 }
 
@@ -179,8 +180,7 @@ static void check_answer(const struct hvtlfs_hypercall_regs *was,
         CLAIM(is->fault_access == HVTLFS_ACCESS_READ || is->fault_access == HVTLFS_ACCESS_WRITE);
         break;
     case HVTLFS_HYPERCALL_DONE: {
-        const uint64_t answer = was->mode == HVTLFS_MODE_LONG64 ? is->rax
-                                                                : is->rdx << 32 | is->rax;
+        const uint64_t answer = was->mode == HVTLFS_MODE_LONG64 ? is->rax : is->rdx << 32 | is->rax;
 
         CLAIM(is->changed & HVTLFS_CHANGED_RAX);
         CLAIM(!(answer & UINT64_C(0xFFFFF000FFFF0000)));

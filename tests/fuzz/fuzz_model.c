@@ -151,8 +151,7 @@ static void check_slots(uint32_t vp, uint64_t now)
         return;
     }
     for (uint32_t sint = 0; sint < MODEL_SINTS; sint++) {
-        const char *wrong =
-            model_slot_found(&model, vp, sint, host_visible(gpa) + sint * 256, now);
+        const char *wrong = model_slot_found(&model, vp, sint, host_visible(gpa) + sint * 256, now);
 
         if (wrong) {
             fuzz_broken(wrong, __FILE__, __LINE__);
@@ -396,7 +395,8 @@ static void host_message(struct input *input)
     enum hvtlfs_status status;
     enum model_post expected;
 
-    fuzz_say("host posts type 0x%" PRIx32 " to vp %" PRIu32 " sint %" PRIu32 "\n", twin.type, vp, sint);
+    fuzz_say("host posts type 0x%" PRIx32 " to vp %" PRIu32 " sint %" PRIu32 "\n", twin.type, vp,
+             sint);
     memset(payload, fill, sizeof(payload));
     memset(twin.payload, fill, sizeof(twin.payload));
     expected = model_post(&model, vp, sint, &twin);
@@ -412,8 +412,7 @@ static void host_event(struct input *input)
     const uint32_t flag = (uint32_t)input_bytes(input, 2) & 2047;
     bool newly = false, expected_newly;
     const enum model_post expected = model_signal(&model, vp, sint, flag, &expected_newly);
-    const enum hvtlfs_status status =
-        hvtlfs_synic_signal_event(setup.vp[vp], sint, flag, &newly);
+    const enum hvtlfs_status status = hvtlfs_synic_signal_event(setup.vp[vp], sint, flag, &newly);
 
     fuzz_say("host signals vp %" PRIu32 " sint %" PRIu32 " flag %" PRIu32 ": %d\n", vp, sint, flag,
              status);
@@ -441,8 +440,8 @@ static void pass_time(struct input *input)
 
 /* ---- Hypercalls ---- */
 
-static const uint16_t codes[] = {0x0002, 0x0003, 0x0008, 0x000B, 0x0013, 0x0014,
-                                 0x0015, 0x005C, 0x005D, 0x00BB};
+static const uint16_t codes[] = {0x0002, 0x0003, 0x0008, 0x000B, 0x0013,
+                                 0x0014, 0x0015, 0x005C, 0x005D, 0x00BB};
 
 /* The input of a call at a place of its own, RAM page 15, in words that mean something. */
 static void fill_block(uint16_t code, struct input *input, uint64_t block[64])

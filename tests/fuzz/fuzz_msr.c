@@ -218,7 +218,8 @@ static void other(struct setup *setup, struct input *input)
         (void)hvtlfs_describe(setup->partition, (enum hvtlfs_format)(how >> 7), text, sizeof(text));
         break;
     case 2:
-        (void)hvtlfs_stats_set(any_vp(setup, input), (enum hvtlfs_overlay_kind)(how >> 4), how, how);
+        (void)hvtlfs_stats_set(any_vp(setup, input), (enum hvtlfs_overlay_kind)(how >> 4), how,
+                               how);
         break;
     case 3:
         (void)hvtlfs_tsc_page_query(setup->partition);

@@ -202,7 +202,8 @@ static void on_overlay_clear(void *context, const struct hvtlfs_overlay *overlay
 
     (void)context;
     called(HOST_OVERLAY_CLEAR);
-    CLAIM(fuzz_host.locked && found && found->page == overlay->page && found->kind == overlay->kind);
+    CLAIM(fuzz_host.locked && found && found->page == overlay->page &&
+          found->kind == overlay->kind);
     fuzz_host.overlays[found - fuzz_host.overlays] = fuzz_host.overlays[--fuzz_host.overlay_count];
 }
 
@@ -251,7 +252,8 @@ static void on_apic_write(void *context, uint32_t vp_index, enum hvtlfs_apic_reg
     if (reg == HVTLFS_APIC_EOI) {
         vp->eois++;
         if (fuzz_host.calls_back) {
-            hvtlfs_synic_eoi(hvtlfs_partition_vp(fuzz_host.partition, vp_index), (uint32_t)value & 0xFF);
+            hvtlfs_synic_eoi(hvtlfs_partition_vp(fuzz_host.partition, vp_index),
+                             (uint32_t)value & 0xFF);
         }
     }
 }

@@ -72,11 +72,11 @@ struct host_vp {
 struct host {
     bool copies_overlays;
     bool queues_flushes;
-    bool races;         /* the guest changes what was read as soon as it was read */
-    bool contends;      /* another VP changes a word whenever the library wants to exchange it */
-    bool calls_back;    /* apic_write tells the library of the EOI at once */
-    uint64_t fail_at;   /* the nth callback that may fail does; 0: none */
-    bool fail_onwards;  /* and all after it */
+    bool races;        /* the guest changes what was read as soon as it was read */
+    bool contends;     /* another VP changes a word whenever the library wants to exchange it */
+    bool calls_back;   /* apic_write tells the library of the EOI at once */
+    uint64_t fail_at;  /* the nth callback that may fail does; 0: none */
+    bool fail_onwards; /* and all after it */
     enum hvtlfs_answer answer;
     uint16_t connection_status;
 

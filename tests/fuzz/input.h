@@ -44,9 +44,22 @@ static inline uint32_t input_below(struct input *input, uint32_t below)
 /* A number as guests and attackers choose them: small, at an edge, a single bit, or anything. */
 static inline uint64_t input_number(struct input *input)
 {
-    static const uint64_t edges[] = {0, 1, 0x1000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x100000000,
-                                     UINT64_C(0x7FFFFFFFFFFFFFFF), UINT64_MAX, 0x10000, 0xFFF, 15,
-                                     UINT64_MAX - 0xFFF, UINT64_C(1) << 52, UINT64_C(1) << 40, 16};
+    static const uint64_t edges[] = {0,
+                                     1,
+                                     0x1000,
+                                     0x7FFFFFFF,
+                                     0x80000000,
+                                     0xFFFFFFFF,
+                                     0x100000000,
+                                     UINT64_C(0x7FFFFFFFFFFFFFFF),
+                                     UINT64_MAX,
+                                     0x10000,
+                                     0xFFF,
+                                     15,
+                                     UINT64_MAX - 0xFFF,
+                                     UINT64_C(1) << 52,
+                                     UINT64_C(1) << 40,
+                                     16};
     const uint8_t how = input_byte(input);
 
     switch (how >> 6) {

@@ -45,7 +45,8 @@ static uint64_t register_of(const struct model *model, uint32_t slot)
         {
             static const uint32_t msr[] = {0, 2, 1, 3};
 
-            return vp->stats[msr[(slot - MODEL_ASSIST) % MODEL_VP_PAGES - (MODEL_STATS - MODEL_ASSIST)]];
+            return vp
+                ->stats[msr[(slot - MODEL_ASSIST) % MODEL_VP_PAGES - (MODEL_STATS - MODEL_ASSIST)]];
         }
     }
 }
@@ -80,7 +81,8 @@ uint8_t *model_visible(struct model *model, uint64_t gpa)
     if (slot != MODEL_SLOTS) {
         return &model->page[slot][gpa % MODEL_PAGE];
     }
-    return gpa < MODEL_RAM_PAGES * MODEL_PAGE ? &model->ram[gpa / MODEL_PAGE][gpa % MODEL_PAGE] : NULL;
+    return gpa < MODEL_RAM_PAGES * MODEL_PAGE ? &model->ram[gpa / MODEL_PAGE][gpa % MODEL_PAGE]
+                                              : NULL;
 }
 
 /* 3.13, 12.7, 21.3.3 of 2.0: the guest may only read these. */
@@ -225,9 +227,8 @@ static bool is_message(const uint8_t *slot, const struct model_message *message)
 static bool is_timer_message(const uint8_t *slot, uint64_t now)
 {
     return read32(slot) == 0x80000010 && slot[4] == 24 && read64(slot + 8) == 0 &&
-           read32(slot + 16) < MODEL_TIMERS && read32(slot + 20) == 0 &&
-           read64(slot + 24) <= now && read64(slot + 32) <= now &&
-           read64(slot + 24) <= read64(slot + 32);
+           read32(slot + 16) < MODEL_TIMERS && read32(slot + 20) == 0 && read64(slot + 24) <= now &&
+           read64(slot + 32) <= now && read64(slot + 24) <= read64(slot + 32);
 }
 
 static uint32_t sint_of(const struct model_timer *timer)
@@ -774,8 +775,8 @@ static bool vp_set(const struct model *model, const uint8_t *set, uint64_t banks
 }
 
 /* 9.4.2 to 9.4.5 */
-static void flush(struct model *model, const struct shape *shape, const uint8_t *in, uint64_t control,
-                  struct model_answer *answer)
+static void flush(struct model *model, const struct shape *shape, const uint8_t *in,
+                  uint64_t control, struct model_answer *answer)
 {
     const uint64_t flags = read64(in + 8);
     const uint64_t known = shape->element ? 3 | 8 : 7;

@@ -112,8 +112,8 @@ struct model {
 
 /* What a hypercall may be answered with. */
 struct model_answer {
-    bool undefined;    /* #UD */
-    bool intercept;    /* memory intercept */
+    bool undefined; /* #UD */
+    bool intercept; /* memory intercept */
     uint16_t status[MODEL_STATUSES];
     uint32_t statuses; /* 0 and nothing above: success and nothing else */
 };

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include <hvtlfs/state.h>
-#include <hvtlfs/tlfs.h>
 #include <hvtlfs/time.h>
+#include <hvtlfs/tlfs.h>
 
 #define STATE_MOST (1u << 20)
 
