@@ -108,7 +108,7 @@ def check_manual_complete():
 
 # ---- Usage ----
 
-VERBS = ["cpuid", "features", "check", "page", "decode", "replay", "state"]
+VERBS = ["cpuid", "features", "check", "kvm", "page", "decode", "replay", "state"]
 COMMANDS = ["partition", "cpuid", "rdmsr", "wrmsr", "hypercall", "regs", "read", "write", "tsc",
             "sleep", "interrupts", "events", "reset", "save", "load"]
 
