@@ -25,9 +25,29 @@ ways=(kernel adapter)
 declare -A host=([kernel]=/hvtlfs-kvm-kernel [adapter]="/hvtlfs-kvm --copy-overlays"
     [interposer]="LD_PRELOAD=/$preload /hvtlfs-kvm-kernel")
 if [[ -f $build/lib/$preload ]]; then
-    files+=("$build/lib/$preload")
+    files+=("$build/lib/$preload" "$(command -v qemu-system-x86_64)" "$work/roms=/qemu")
     ways+=(interposer)
 fi
+
+# The same guest under an unmodified QEMU, with KVM's Hyper-V and with ours in front of it.
+qemu=$(command -v qemu-system-x86_64)
+qemu_model=host,hv-enforce-cpuid,hv-vpindex,$features
+qemu_model=${qemu_model/hv-tlbflush-ext,/}
+qemu_model=${qemu_model/hv-reenlightenment,/}
+qemu_command="/qemu-system-x86_64 -L /qemu -M microvm -accel kvm -cpu $qemu_model -m 64 -nodefaults -display none \
+-no-reboot -kernel /conformance-guest.elf -append copied -debugcon file:/dev/ttyS1 \
+-global isa-debugcon.iobase=0xe9 -device isa-debug-exit,iobase=0xf4,iosize=4"
+
+# roms: what QEMU's smallest machine starts from
+roms() {
+    local file
+    rm -rf "$work/roms"
+    mkdir -p "$work/roms"
+    for file in /usr/share/qemu/pvh.bin /usr/share/qemu/bios-microvm.bin /usr/share/seabios/bios-microvm.bin; do
+        [[ -f $file ]] && cp "$file" "$work/roms/"
+    done
+    return 0
+}
 
 # jobs: each way, judging and surveying
 jobs() {
@@ -37,9 +57,13 @@ jobs() {
         printf '%s-survey\t%s --vps 2 --quiet --survey --features %s /conformance-guest.elf\n' \
             "$way" "${host[$way]}" "$features"
     done
+    [[ -f $build/lib/$preload ]] || return 0
+    printf 'qemu-kernel\ttimeout 100 %s\n' "$qemu_command"
+    printf 'qemu-interposer\tLD_PRELOAD=/%s timeout 100 %s\n' "$preload" "$qemu_command"
 }
 
 mkdir -p "$work"
+roms
 jobs >"$work/jobs"
 "$here/bed.sh" "$work" "$work/jobs" "${files[@]}" || exit 1
 said=()
@@ -48,4 +72,18 @@ for way in "${ways[@]}"; do
     [[ $way == kernel ]] || said+=("$way=$work/$way.txt")
 done
 sed 's/^/# /' "$work/results/bed"
-"$here/compare.py" ${write:+--write} "$here/expected.txt" "$work/kernel.txt" "${said[@]}"
+
+status=0
+# compared EXPECTED KERNEL WAY=FILE...
+compared() {
+    local expected=$1
+    shift
+    "$here/compare.py" ${write:+--write} "$here/$expected" "$@" || status=1
+}
+if [[ -f $build/lib/$preload ]]; then
+    printf '# an unmodified %s:\n' "$("$qemu" --version | head -n 1)"
+    compared expected-qemu.txt "$work/results/qemu-kernel" "interposer=$work/results/qemu-interposer"
+    printf '# a program for KVM:\n'
+fi
+compared expected.txt "$work/kernel.txt" "${said[@]}"
+exit $status
