@@ -41,6 +41,7 @@ enum boot_flags {
     BOOT_HAS_APIC = 1u << 2,       /* There is a local APIC, with x2APIC mode if CPUID says so. */
     BOOT_SURVIVES_CRASH = 1u << 3, /* The guest goes on after it has reported a crash. */
     BOOT_SURVEY = 1u << 4,         /* Not a thing the host can do: print answers instead of judging. */
+    BOOT_BENCH = 1u << 5,          /* Nor this: print what operations cost. */
 };
 
 /* All of it: a host takes away what it has not. */

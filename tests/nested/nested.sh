@@ -4,16 +4,19 @@
 # The conformance guest on a KVM with real exits, answered by the kernel's own Hyper-V, by libhvtlfs through
 # the adapter, and by libhvtlfs through the interposer; then the answers compared.
 #
-#     tests/nested/nested.sh BUILD WORK [--write]
+#     tests/nested/nested.sh BUILD WORK [--write | --bench]
 #
 # BUILD is a build folder, WORK keeps the kernel and what was said. --write prints the differences in the
-# form of expected.txt instead of judging them. Ends with "N passed, N failed".
+# form of expected.txt instead of judging them, --bench what operations cost on each way. Ends with "N passed, N failed".
 
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$1
 work=$2
-write=${3-}
+write=
+bench=
+[[ ${3-} == --write ]] && write=1
+[[ ${3-} == --bench ]] && bench=1
 preload=libhvtlfs-kvm-preload.so
 
 # All that a KVM's own Hyper-V can offer, so that there is something to compare.
@@ -35,7 +38,7 @@ qemu_model=host,hv-enforce-cpuid,hv-vpindex,$features
 qemu_model=${qemu_model/hv-tlbflush-ext,/}
 qemu_model=${qemu_model/hv-reenlightenment,/}
 qemu_command="/qemu-system-x86_64 -L /qemu -M microvm -accel kvm -cpu $qemu_model -m 64 -nodefaults -display none \
--no-reboot -kernel /conformance-guest.elf -append copied -debugcon file:/dev/ttyS1 \
+-no-reboot -kernel /conformance-guest.elf -append flags=4 -debugcon file:/dev/ttyS1 \
 -global isa-debugcon.iobase=0xe9 -device isa-debug-exit,iobase=0xf4,iosize=4"
 
 # roms: what QEMU's smallest machine starts from
@@ -62,7 +65,40 @@ jobs() {
     printf 'qemu-interposer\tLD_PRELOAD=/%s timeout 100 %s\n' "$preload" "$qemu_command"
 }
 
+# bench_jobs: each way, nothing but the costs
+bench_jobs() {
+    local way
+    for way in "${ways[@]}"; do
+        printf 'bench-%s\t%s --vps 1 --quiet --bench --features %s /conformance-guest.elf\n' "$way" "${host[$way]}" "$features"
+    done
+}
+
+# costs: a row for each operation, microseconds in a column for each way
+costs() {
+    local way
+    printf '| operation, microseconds |'
+    printf ' %s |' "${ways[@]}"
+    printf '\n| --- |'
+    printf '%.0s --- |' "${ways[@]}"
+    printf '\n'
+    sed -n 's/^# bench \(.*\): .*/\1/p' "$work/results/bench-kernel" | while IFS= read -r name; do
+        printf '| %s |' "$name"
+        for way in "${ways[@]}"; do
+            awk -v name="# bench $name: " 'index($0, name) == 1 { sub(/.*: /, ""); printf " %s |", \
+                ($2 == "ns") ? sprintf("%.1f", $1 / 1000) : $0 }' "$work/results/bench-$way"
+        done
+        printf '\n'
+    done
+}
+
 mkdir -p "$work"
+if [[ $bench ]]; then
+    bench_jobs >"$work/jobs"
+    mkdir -p "$work/roms"
+    "$here/bed.sh" "$work" "$work/jobs" "${files[@]}" || exit 1
+    costs
+    exit
+fi
 roms
 jobs >"$work/jobs"
 "$here/bed.sh" "$work" "$work/jobs" "${files[@]}" || exit 1
