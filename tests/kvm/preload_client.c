@@ -83,9 +83,9 @@ static void machine_close(struct machine *machine)
 /* The leaves of a VMM that wants all there is, or none at all. */
 static void leaves_set(const struct machine *machine, int vcpu, bool hyperv)
 {
-    static struct {
+    static union {
         struct kvm_cpuid2 head;
-        struct kvm_cpuid_entry2 entries[ENTRIES];
+        uint8_t room[sizeof(struct kvm_cpuid2) + ENTRIES * sizeof(struct kvm_cpuid_entry2)];
     } cpuid;
 
     cpuid.head.nent = ENTRIES;
@@ -229,27 +229,28 @@ static void a_list_of_msrs_is_done_in_order_up_to_the_first_that_fails(void **st
 {
     struct machine machine;
     struct vcpu vcpu;
-    struct {
-        struct kvm_msrs head;
-        struct kvm_msr_entry entries[5];
-    } msrs = {.head = {.nmsrs = 5},
-              .entries = {{.index = GUEST_OS_ID, .data = 0x8100000000000001},
-                          {.index = SYSENTER_CS, .data = 0x23},
-                          {.index = VP_INDEX, .data = 0},
-                          {.index = 0x400001FE, .data = 1},
-                          {.index = SYSENTER_CS, .data = 0x24}}};
+    const struct kvm_msr_entry rows[] = {{.index = GUEST_OS_ID, .data = 0x8100000000000001},
+                                         {.index = SYSENTER_CS, .data = 0x23},
+                                         {.index = VP_INDEX, .data = 0},
+                                         {.index = 0x400001FE, .data = 1},
+                                         {.index = SYSENTER_CS, .data = 0x24}};
+    union {
+        struct kvm_msrs all;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof rows];
+    } msrs = {.all.nmsrs = 5};
 
     (void)state;
+    memcpy(msrs.all.entries, rows, sizeof rows);
     machine_open(&machine);
     vcpu_open(&machine, &vcpu, 0, true);
     assert_int_equal(ioctl(vcpu.fd, KVM_SET_MSRS, &msrs), 3);
-    memset(msrs.entries, 0, sizeof msrs.entries);
-    msrs.head.nmsrs = 2;
-    msrs.entries[0].index = SYSENTER_CS;
-    msrs.entries[1].index = GUEST_OS_ID;
+    memset(msrs.all.entries, 0, sizeof rows);
+    msrs.all.nmsrs = 2;
+    msrs.all.entries[0].index = SYSENTER_CS;
+    msrs.all.entries[1].index = GUEST_OS_ID;
     assert_int_equal(ioctl(vcpu.fd, KVM_GET_MSRS, &msrs), 2);
-    assert_int_equal(msrs.entries[0].data, 0x23);
-    assert_true(msrs.entries[1].data == 0x8100000000000001);
+    assert_int_equal(msrs.all.entries[0].data, 0x23);
+    assert_true(msrs.all.entries[1].data == 0x8100000000000001);
     /* What was set before there was a partition is what its guest sees. */
     code_reads(&machine, GUEST_OS_ID);
     assert_int_equal(run(&vcpu), 0);
