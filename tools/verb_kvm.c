@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* hvtlfs kvm run: start a program with libhvtlfs-kvm-preload.so in front of /dev/kvm. */
+#define _POSIX_C_SOURCE 200809L
 #include <elf.h>
 #include <errno.h>
 #include <limits.h>
