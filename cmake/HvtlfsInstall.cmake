@@ -62,6 +62,12 @@ foreach(name IN LISTS HVTLFS_PC_FILES)
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT Development)
 endforeach()
 
+# What `hvtlfs kvm run` puts in front of programs.
+if(TARGET hvtlfs_kvm_preload)
+    install(TARGETS hvtlfs_kvm_preload
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT Tools)
+endif()
+
 if(TARGET hvtlfs_tool)
     install(TARGETS hvtlfs_tool RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT Tools)
 endif()

@@ -9,7 +9,8 @@
  *    enters here; VP 0 does the work, the others wait to be given some.
  *  - the PVH note (XEN_ELFNOTE_PHYS32_ENTRY), 32-bit protected mode without paging: VP 0 alone, no
  *    boot_info. The command line may say `vps=N`: the guest then starts N - 1 others itself, by INIT and
- *    SIPI to their local APICs, whose identifiers must be 1 to N - 1. `hole=ADDRESS` is hole_gpa below.
+ *    SIPI to their local APICs, whose identifiers must be 1 to N - 1. `hole=ADDRESS` is hole_gpa below,
+ *    `flags=N` are its flags if the host can do less than a real machine.
  *
  * The guest prints by bytes to BOOT_PORT_DEBUG and ends by a doubleword to BOOT_PORT_EXIT, 0 meaning
  * that all is well. Under QEMU these are `-debugcon` and `isa-debug-exit`.
@@ -40,6 +41,7 @@ enum boot_flags {
     BOOT_HAS_APIC = 1u << 2,       /* There is a local APIC, with x2APIC mode if CPUID says so. */
     BOOT_SURVIVES_CRASH = 1u << 3, /* The guest goes on after it has reported a crash. */
     BOOT_SURVEY = 1u << 4,         /* Not a thing the host can do: print answers instead of judging. */
+    BOOT_BENCH = 1u << 5,          /* Nor this: print what operations cost. */
 };
 
 /* All of it: a host takes away what it has not. */

@@ -42,6 +42,10 @@ static unsigned judge(void)
         tap_run(&topic_survey);
         return tap_end() ? 0 : 1;
     }
+    if ((boot_info()->flags & BOOT_BENCH) != 0) {
+        tap_run(&topic_bench);
+        return tap_end() ? 0 : 1;
+    }
     for (size_t i = 0; i < sizeof topics / sizeof topics[0]; i++) {
         tap_run(topics[i]);
     }

@@ -19,5 +19,6 @@ extern const struct topic topic_stimer;
 extern const struct topic topic_time;
 extern const struct topic topic_lock;
 extern const struct topic topic_survey;
+extern const struct topic topic_bench;
 
 #endif

@@ -81,7 +81,7 @@ static void describe(const char *command_line)
 {
     uint64_t vps = command_line_number(command_line, "vps=", 1);
 
-    info.flags = BOOT_EVERYTHING;
+    info.flags = (uint32_t)command_line_number(command_line, "flags=", BOOT_EVERYTHING);
     info.vp_count = vps >= 1 && vps <= BOOT_MAX_VPS ? (uint32_t)vps : 1;
     info.hole_gpa = command_line_number(command_line, "hole=", 0);
     if (info.vp_count > 1) {

@@ -128,6 +128,15 @@ def check_usage():
         expect(f"{verb} with an unknown option", [verb, "--jsn"], 2, "--jsn",
                "did you mean '--json'", where="err")
         expect(f"{verb} --json with a value", [verb, "--json=1"], 2, "takes no value", where="err")
+    # It becomes the program, so it has nothing of its own to print.
+    expect("kvm --help", ["kvm", "--help"], 0, "usage: hvtlfs kvm run --", "--library", where="out")
+    expect("kvm without run", ["kvm"], 2, "run -- PROGRAM", where="err")
+    expect("kvm run of a program that is not there", ["kvm", "run", "--library", "/dev/null", "--", "no-such-program"], 127,
+           "not found", where="err")
+    expect("kvm run with a library that is not there", ["kvm", "run", "--library", "/no/such", "--", "true"], 2,
+           "/no/such", where="err")
+    expect("kvm run passes arguments and status", ["kvm", "run", "--library", "/dev/null", "--", "sh", "-c", "echo $0 $1; exit 7", "a", "-b"],
+           7, "a -b", where="out")
     with open("/dev/full", "wb") as full:
         done = subprocess.run([TOOL, "features"], stdout=full, stderr=subprocess.PIPE)
     check("output to a full disk is a failure", done.returncode == 2, done.stderr)

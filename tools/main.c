@@ -29,6 +29,14 @@ static const struct tool_verb verbs[] = {
      "hvtlfs check windows-11                       a profile\n"
      "cpuid -1 -r | hvtlfs check -                  another hypervisor, seen by a guest\n",
      verb_check},
+    {"kvm", "run -- PROGRAM [ARGUMENT...]", "start a KVM program on a KVM that has Hyper-V",
+     "Whatever the program asks KVM about Hyper-V is answered by libhvtlfs, in user space; the\n"
+     "kernel needs none of its own. The program must be dynamically linked.\n"
+     "\n"
+     "hvtlfs kvm run -- qemu-system-x86_64 -accel kvm -cpu host,hv-time,hv-vapic ...\n"
+     "\n"
+     "The exit status is the program's; 126 if it cannot be started, 127 if it is not there.\n",
+     verb_kvm},
     {"page", "[--trap none|vmcall|vmmcall] [--code HEX]", "the hypercall page and its disassembly",
      NULL, verb_page},
     {"reftime", "--tsc-hz HZ [--offset N] [--plot|--svg] [TSC...]",

@@ -29,6 +29,7 @@ int verb_check(const struct tool_verb *verb, int argc, char **argv);
 int verb_cpuid(const struct tool_verb *verb, int argc, char **argv);
 int verb_decode(const struct tool_verb *verb, int argc, char **argv);
 int verb_features(const struct tool_verb *verb, int argc, char **argv);
+int verb_kvm(const struct tool_verb *verb, int argc, char **argv);
 int verb_page(const struct tool_verb *verb, int argc, char **argv);
 int verb_reftime(const struct tool_verb *verb, int argc, char **argv);
 int verb_replay(const struct tool_verb *verb, int argc, char **argv);

@@ -28,14 +28,15 @@ enum {
 
 static const char *routing_set(const struct machine *machine)
 {
-    static struct {
-        struct kvm_irq_routing head;
-        struct kvm_irq_routing_entry entries[EVENTS];
+    static union {
+        struct kvm_irq_routing all;
+        uint8_t room[sizeof(struct kvm_irq_routing) +
+                     EVENTS * sizeof(struct kvm_irq_routing_entry)];
     } routing;
 
-    routing.head.nr = machine->processor_count * KERNEL_SINTS;
-    for (uint32_t i = 0; i < routing.head.nr; i++) {
-        routing.entries[i] = (struct kvm_irq_routing_entry){
+    routing.all.nr = machine->processor_count * KERNEL_SINTS;
+    for (uint32_t i = 0; i < routing.all.nr; i++) {
+        routing.all.entries[i] = (struct kvm_irq_routing_entry){
             .gsi = FIRST_GSI + i,
             .type = KVM_IRQ_ROUTING_HV_SINT,
             .u.hv_sint = {i / KERNEL_SINTS, i % KERNEL_SINTS},

@@ -140,7 +140,7 @@ OURS int close(int fd)
     int result;
 
     if (object != NULL && object->kind == KIND_VM) {
-        ((struct vm *)object)->fd = -1;
+        ((struct vm *)(void *)object)->fd = -1;
     }
     result = real_close(fd);
     saved = errno;
@@ -186,9 +186,9 @@ static int served(struct object *object, int fd, unsigned long request, void *ar
     case KIND_SYSTEM:
         return system_ioctl(fd, request, argument);
     case KIND_VM:
-        return vm_ioctl((struct vm *)object, fd, request, argument);
+        return vm_ioctl((struct vm *)(void *)object, fd, request, argument);
     case KIND_VCPU:
-        return vcpu_ioctl((struct vcpu *)object, fd, request, argument);
+        return vcpu_ioctl((struct vcpu *)(void *)object, fd, request, argument);
     case KIND_NONE:
         break;
     }

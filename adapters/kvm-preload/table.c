@@ -78,9 +78,9 @@ void object_put(struct object *object)
     last = --object->references == 0;
     (void)pthread_mutex_unlock(&lock);
     if (last && object->kind == KIND_VCPU) {
-        vcpu_free((struct vcpu *)object);
+        vcpu_free((struct vcpu *)(void *)object);
     } else if (last && object->kind == KIND_VM) {
-        vm_free((struct vm *)object);
+        vm_free((struct vm *)(void *)object);
     }
 }
 

@@ -19,6 +19,7 @@ enum {
     OPTION_COPY_OVERLAYS,
     OPTION_TSC_VARIES,
     OPTION_SURVEY,
+    OPTION_BENCH,
     OPTION_JSON,
     OPTION_QUIET,
     OPTION_MIGRATE_EVERY,
@@ -40,6 +41,7 @@ static const struct option options_table[] = {
     {"copy-overlays", no_argument, NULL, OPTION_COPY_OVERLAYS},
     {"tsc-varies", no_argument, NULL, OPTION_TSC_VARIES},
     {"survey", no_argument, NULL, OPTION_SURVEY},
+    {"bench", no_argument, NULL, OPTION_BENCH},
     {"json", no_argument, NULL, OPTION_JSON},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {"migrate-every", required_argument, NULL, OPTION_MIGRATE_EVERY},
@@ -61,6 +63,7 @@ static void help(const struct host_program *program)
            "  --copy-overlays  do not map overlay pages, let the library exchange bytes instead\n"
            "  --tsc-varies     the TSC is not invariant: no TSC page\n"
            "  --survey         let the guest print what it is answered, not judge it\n"
+           "  --bench          let the guest print what operations cost\n"
            "  --json           print one JSON object: the guest's output, exits, verdict\n"
            "  --quiet          print the guest's own output only\n",
            program->name, program->summary, program->trap_help, program->max_vps);
@@ -190,6 +193,9 @@ static int option(struct host_options *options, const struct host_program *progr
         return -1;
     case OPTION_SURVEY:
         options->survey = true;
+        return -1;
+    case OPTION_BENCH:
+        options->bench = true;
         return -1;
     case OPTION_JSON:
         options->json = true;

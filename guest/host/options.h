@@ -46,6 +46,7 @@ struct host_options {
     bool copy_overlays; /* leave overlays to the library, which exchanges bytes in guest memory */
     bool tsc_varies;    /* the TSC is not invariant, so there is no TSC page */
     bool survey;        /* the guest prints what it is answered instead of judging it */
+    bool bench;         /* the guest prints what operations cost */
     bool json;          /* one JSON object instead of text */
     bool quiet;         /* nothing but the guest's own output */
 

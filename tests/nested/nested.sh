@@ -4,16 +4,19 @@
 # The conformance guest on a KVM with real exits, answered by the kernel's own Hyper-V, by libhvtlfs through
 # the adapter, and by libhvtlfs through the interposer; then the answers compared.
 #
-#     tests/nested/nested.sh BUILD WORK [--write]
+#     tests/nested/nested.sh BUILD WORK [--write | --bench]
 #
 # BUILD is a build folder, WORK keeps the kernel and what was said. --write prints the differences in the
-# form of expected.txt instead of judging them. Ends with "N passed, N failed".
+# form of expected.txt instead of judging them, --bench what operations cost on each way. Ends with "N passed, N failed".
 
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=$1
 work=$2
-write=${3-}
+write=
+bench=
+[[ ${3-} == --write ]] && write=1
+[[ ${3-} == --bench ]] && bench=1
 preload=libhvtlfs-kvm-preload.so
 
 # All that a KVM's own Hyper-V can offer, so that there is something to compare.
@@ -25,9 +28,29 @@ ways=(kernel adapter)
 declare -A host=([kernel]=/hvtlfs-kvm-kernel [adapter]="/hvtlfs-kvm --copy-overlays"
     [interposer]="LD_PRELOAD=/$preload /hvtlfs-kvm-kernel")
 if [[ -f $build/lib/$preload ]]; then
-    files+=("$build/lib/$preload")
+    files+=("$build/lib/$preload" "$(command -v qemu-system-x86_64)" "$work/roms=/qemu")
     ways+=(interposer)
 fi
+
+# The same guest under an unmodified QEMU, with KVM's Hyper-V and with ours in front of it.
+qemu=$(command -v qemu-system-x86_64)
+qemu_model=host,hv-enforce-cpuid,hv-vpindex,$features
+qemu_model=${qemu_model/hv-tlbflush-ext,/}
+qemu_model=${qemu_model/hv-reenlightenment,/}
+qemu_command="/qemu-system-x86_64 -L /qemu -M microvm -accel kvm -cpu $qemu_model -m 64 -nodefaults -display none \
+-no-reboot -kernel /conformance-guest.elf -append flags=4 -debugcon file:/dev/ttyS1 \
+-global isa-debugcon.iobase=0xe9 -device isa-debug-exit,iobase=0xf4,iosize=4"
+
+# roms: what QEMU's smallest machine starts from
+roms() {
+    local file
+    rm -rf "$work/roms"
+    mkdir -p "$work/roms"
+    for file in /usr/share/qemu/pvh.bin /usr/share/qemu/bios-microvm.bin /usr/share/seabios/bios-microvm.bin; do
+        [[ -f $file ]] && cp "$file" "$work/roms/"
+    done
+    return 0
+}
 
 # jobs: each way, judging and surveying
 jobs() {
@@ -37,9 +60,46 @@ jobs() {
         printf '%s-survey\t%s --vps 2 --quiet --survey --features %s /conformance-guest.elf\n' \
             "$way" "${host[$way]}" "$features"
     done
+    [[ -f $build/lib/$preload ]] || return 0
+    printf 'qemu-kernel\ttimeout 100 %s\n' "$qemu_command"
+    printf 'qemu-interposer\tLD_PRELOAD=/%s timeout 100 %s\n' "$preload" "$qemu_command"
+}
+
+# bench_jobs: each way, nothing but the costs
+bench_jobs() {
+    local way
+    for way in "${ways[@]}"; do
+        printf 'bench-%s\t%s --vps 1 --quiet --bench --features %s /conformance-guest.elf\n' "$way" "${host[$way]}" "$features"
+    done
+}
+
+# costs: a row for each operation, microseconds in a column for each way
+costs() {
+    local way
+    printf '| operation, microseconds |'
+    printf ' %s |' "${ways[@]}"
+    printf '\n| --- |'
+    printf '%.0s --- |' "${ways[@]}"
+    printf '\n'
+    sed -n 's/^# bench \(.*\): .*/\1/p' "$work/results/bench-kernel" | while IFS= read -r name; do
+        printf '| %s |' "$name"
+        for way in "${ways[@]}"; do
+            awk -v name="# bench $name: " 'index($0, name) == 1 { sub(/.*: /, ""); printf " %s |", \
+                ($2 == "ns") ? sprintf("%.1f", $1 / 1000) : $0 }' "$work/results/bench-$way"
+        done
+        printf '\n'
+    done
 }
 
 mkdir -p "$work"
+if [[ $bench ]]; then
+    bench_jobs >"$work/jobs"
+    mkdir -p "$work/roms"
+    "$here/bed.sh" "$work" "$work/jobs" "${files[@]}" || exit 1
+    costs
+    exit
+fi
+roms
 jobs >"$work/jobs"
 "$here/bed.sh" "$work" "$work/jobs" "${files[@]}" || exit 1
 said=()
@@ -48,4 +108,18 @@ for way in "${ways[@]}"; do
     [[ $way == kernel ]] || said+=("$way=$work/$way.txt")
 done
 sed 's/^/# /' "$work/results/bed"
-"$here/compare.py" ${write:+--write} "$here/expected.txt" "$work/kernel.txt" "${said[@]}"
+
+status=0
+# compared EXPECTED KERNEL WAY=FILE...
+compared() {
+    local expected=$1
+    shift
+    "$here/compare.py" ${write:+--write} "$here/$expected" "$@" || status=1
+}
+if [[ -f $build/lib/$preload ]]; then
+    printf '# an unmodified %s:\n' "$("$qemu" --version | head -n 1)"
+    compared expected-qemu.txt "$work/results/qemu-kernel" "interposer=$work/results/qemu-interposer"
+    printf '# a program for KVM:\n'
+fi
+compared expected.txt "$work/kernel.txt" "${said[@]}"
+exit $status

@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A program that uses KVM's Hyper-V as KVM documents it, and misuses it: run with libhvtlfs-kvm-preload.so in
+ * front. Its guests are a few instructions of real mode. Exit status 77 where there is nothing to test.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    PORT = 0x10,
+    PORT_FAULT = 0x11,
+    VECTOR_GP = 13,
+    HANDLER_GPA = 0x1100,
+    STACK_GPA = 0x4000,
+    CODE_GPA = 0x1000,
+    RAM = 0x10000,
+    SKIPPED = 77,
+    GUEST_OS_ID = 0x40000000,
+    VP_INDEX = 0x40000002,
+    SYSENTER_CS = 0x174,
+    ENTRIES = 256,
+};
+
+struct machine {
+    int kvm;
+    int vm;
+    uint8_t *ram;
+    size_t run_size;
+};
+
+struct vcpu {
+    int fd;
+    struct kvm_run *run;
+};
+
+/* ---- A machine ---- */
+
+static void machine_open(struct machine *machine)
+{
+    struct kvm_userspace_memory_region region = {.memory_size = RAM};
+    int size;
+
+    machine->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    assert_true(machine->kvm >= 0);
+    machine->vm = ioctl(machine->kvm, KVM_CREATE_VM, 0);
+    assert_true(machine->vm >= 0);
+    assert_int_equal(ioctl(machine->vm, KVM_CREATE_IRQCHIP, 0), 0);
+    machine->ram = mmap(NULL, RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(machine->ram != MAP_FAILED);
+    region.userspace_addr = (uint64_t)(uintptr_t)machine->ram;
+    assert_int_equal(ioctl(machine->vm, KVM_SET_USER_MEMORY_REGION, &region), 0);
+    size = ioctl(machine->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+    assert_true(size > 0);
+    machine->run_size = (size_t)size;
+}
+
+static void machine_close(struct machine *machine)
+{
+    (void)close(machine->vm);
+    (void)close(machine->kvm);
+    (void)munmap(machine->ram, RAM);
+}
+
+/* The leaves of a VMM that wants all there is, or none at all. */
+static void leaves_set(const struct machine *machine, int vcpu, bool hyperv)
+{
+    static union {
+        struct kvm_cpuid2 head;
+        uint8_t room[sizeof(struct kvm_cpuid2) + ENTRIES * sizeof(struct kvm_cpuid_entry2)];
+    } cpuid;
+
+    cpuid.head.nent = ENTRIES;
+    assert_int_equal(ioctl(machine->kvm, KVM_GET_SUPPORTED_HV_CPUID, &cpuid), 0);
+    cpuid.head.nent = hyperv ? cpuid.head.nent : 0;
+    assert_int_equal(ioctl(vcpu, KVM_SET_CPUID2, &cpuid), 0);
+}
+
+static void registers_set(int vcpu)
+{
+    struct kvm_regs regs = {.rip = CODE_GPA, .rsp = STACK_GPA, .rflags = 2};
+    struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
+    struct kvm_sregs sregs;
+
+    assert_int_equal(ioctl(vcpu, KVM_GET_SREGS, &sregs), 0);
+    sregs.cs.base = 0;
+    sregs.cs.selector = 0;
+    assert_int_equal(ioctl(vcpu, KVM_SET_SREGS, &sregs), 0);
+    assert_int_equal(ioctl(vcpu, KVM_SET_REGS, &regs), 0);
+    assert_int_equal(ioctl(vcpu, KVM_SET_MP_STATE, &runnable), 0);
+}
+
+static void vcpu_open(const struct machine *machine, struct vcpu *vcpu, unsigned id, bool hyperv)
+{
+    void *run;
+
+    vcpu->fd = ioctl(machine->vm, KVM_CREATE_VCPU, id);
+    assert_true(vcpu->fd >= 0);
+    run = mmap(NULL, machine->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+    assert_true(run != MAP_FAILED);
+    vcpu->run = run;
+    leaves_set(machine, vcpu->fd, hyperv);
+    registers_set(vcpu->fd);
+}
+
+static void vcpu_close(const struct machine *machine, struct vcpu *vcpu)
+{
+    (void)munmap(vcpu->run, machine->run_size);
+    (void)close(vcpu->fd);
+}
+
+/* mov ecx, msr; rdmsr; out PORT, eax; then the same again. */
+static void code_reads(const struct machine *machine, uint32_t msr)
+{
+    const uint8_t code[] = {0x66, 0xB9, (uint8_t)msr, (uint8_t)(msr >> 8), (uint8_t)(msr >> 16),
+                            (uint8_t)(msr >> 24), 0x0F, 0x32, 0x66, 0xE7, PORT, 0xEB, 0xF3};
+
+    memcpy(machine->ram + CODE_GPA, code, sizeof code);
+}
+
+/* out PORT_FAULT, al; hlt; at the real mode's vector */
+static void handler_put(const struct machine *machine, unsigned vector)
+{
+    const uint8_t code[] = {0xE6, PORT_FAULT, 0xF4};
+    const uint16_t place[] = {HANDLER_GPA, 0};
+
+    memcpy(machine->ram + HANDLER_GPA, code, sizeof code);
+    memcpy(machine->ram + 4 * vector, place, sizeof place);
+}
+
+/* jmp $ */
+static void code_spins(const struct machine *machine)
+{
+    const uint8_t code[] = {0xEB, 0xFE};
+
+    memcpy(machine->ram + CODE_GPA, code, sizeof code);
+}
+
+/* Run to the next exit that is not a signal's. */
+static int run(const struct vcpu *vcpu)
+{
+    int result;
+
+    do {
+        result = ioctl(vcpu->fd, KVM_RUN, 0);
+    } while (result != 0 && errno == EINTR);
+    return result;
+}
+
+static uint32_t port_value(const struct vcpu *vcpu)
+{
+    uint32_t value;
+
+    assert_int_equal(vcpu->run->exit_reason, KVM_EXIT_IO);
+    assert_int_equal(vcpu->run->io.port, PORT);
+    memcpy(&value, (const uint8_t *)vcpu->run + vcpu->run->io.data_offset, sizeof value);
+    return value;
+}
+
+/* ---- What is offered ---- */
+
+static void lists_that_are_too_short_say_how_long_they_must_be(void **state)
+{
+    struct machine machine;
+    struct kvm_cpuid2 none = {.nent = 1};
+    struct kvm_msr_list short_list = {.nmsrs = 0};
+    struct kvm_msr_list *list;
+    unsigned found = 0;
+
+    (void)state;
+    machine_open(&machine);
+    assert_int_equal(ioctl(machine.kvm, KVM_GET_SUPPORTED_HV_CPUID, &none), -1);
+    assert_int_equal(errno, E2BIG);
+    assert_int_equal(ioctl(machine.kvm, KVM_GET_MSR_INDEX_LIST, &short_list), -1);
+    assert_int_equal(errno, E2BIG);
+    list = calloc(1, sizeof *list + short_list.nmsrs * sizeof list->indices[0]);
+    assert_non_null(list);
+    list->nmsrs = short_list.nmsrs;
+    assert_int_equal(ioctl(machine.kvm, KVM_GET_MSR_INDEX_LIST, list), 0);
+    for (uint32_t i = 0; i < list->nmsrs; i++) {
+        found += list->indices[i] == GUEST_OS_ID;
+    }
+    assert_int_equal(found, 1);
+    free(list);
+    machine_close(&machine);
+}
+
+static void what_cannot_be_is_absent(void **state)
+{
+    struct machine machine;
+    struct vcpu vcpu;
+    struct kvm_enable_cap direct = {.cap = KVM_CAP_HYPERV_DIRECT_TLBFLUSH};
+    struct kvm_enable_cap synic = {.cap = KVM_CAP_HYPERV_SYNIC2};
+
+    (void)state;
+    machine_open(&machine);
+    assert_int_equal(ioctl(machine.kvm, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV_DIRECT_TLBFLUSH), 0);
+    assert_int_equal(ioctl(machine.kvm, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV_ENLIGHTENED_VMCS), 0);
+    assert_int_equal(ioctl(machine.vm, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV_SYNIC2), 1);
+    vcpu_open(&machine, &vcpu, 0, true);
+    assert_int_equal(ioctl(vcpu.fd, KVM_ENABLE_CAP, &direct), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(ioctl(vcpu.fd, KVM_ENABLE_CAP, &synic), 0);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+/* ---- MSRs ---- */
+
+static void a_list_of_msrs_is_done_in_order_up_to_the_first_that_fails(void **state)
+{
+    struct machine machine;
+    struct vcpu vcpu;
+    const struct kvm_msr_entry rows[] = {{.index = GUEST_OS_ID, .data = 0x8100000000000001},
+                                         {.index = SYSENTER_CS, .data = 0x23},
+                                         {.index = VP_INDEX, .data = 0},
+                                         {.index = 0x400001FE, .data = 1},
+                                         {.index = SYSENTER_CS, .data = 0x24}};
+    union {
+        struct kvm_msrs all;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof rows];
+    } msrs = {.all.nmsrs = 5};
+
+    (void)state;
+    memcpy(msrs.all.entries, rows, sizeof rows);
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    assert_int_equal(ioctl(vcpu.fd, KVM_SET_MSRS, &msrs), 3);
+    memset(msrs.all.entries, 0, sizeof rows);
+    msrs.all.nmsrs = 2;
+    msrs.all.entries[0].index = SYSENTER_CS;
+    msrs.all.entries[1].index = GUEST_OS_ID;
+    assert_int_equal(ioctl(vcpu.fd, KVM_GET_MSRS, &msrs), 2);
+    assert_int_equal(msrs.all.entries[0].data, 0x23);
+    assert_true(msrs.all.entries[1].data == 0x8100000000000001);
+    /* What was set before there was a partition is what its guest sees. */
+    code_reads(&machine, GUEST_OS_ID);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(port_value(&vcpu), 1);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+static void a_guest_without_leaves_has_no_msrs(void **state)
+{
+    struct machine machine;
+    struct vcpu vcpu;
+
+    (void)state;
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, false);
+    code_reads(&machine, GUEST_OS_ID);
+    handler_put(&machine, VECTOR_GP);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(vcpu.run->exit_reason, KVM_EXIT_IO);
+    assert_int_equal(vcpu.run->io.port, PORT_FAULT);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+static void the_programs_own_filter_stays_in_force(void **state)
+{
+    static uint8_t deny_all[1];
+    struct machine machine;
+    struct vcpu vcpu;
+    struct kvm_enable_cap exits = {.cap = KVM_CAP_X86_USER_SPACE_MSR,
+                                   .args = {KVM_MSR_EXIT_REASON_FILTER}};
+    struct kvm_msr_filter filter = {
+        .ranges[0] = {.flags = KVM_MSR_FILTER_READ,
+                      .nmsrs = 1,
+                      .base = SYSENTER_CS,
+                      .bitmap = deny_all},
+    };
+
+    (void)state;
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    assert_int_equal(ioctl(machine.vm, KVM_ENABLE_CAP, &exits), 0);
+    assert_int_equal(ioctl(machine.vm, KVM_X86_SET_MSR_FILTER, &filter), 0);
+    code_reads(&machine, VP_INDEX);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(port_value(&vcpu), 0);
+    code_reads(&machine, SYSENTER_CS);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(vcpu.run->exit_reason, KVM_EXIT_X86_RDMSR);
+    assert_int_equal(vcpu.run->msr.index, SYSENTER_CS);
+    vcpu.run->msr.data = 0x77;
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(port_value(&vcpu), 0x77);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+/* ---- vCPUs that come, go, and are called ---- */
+
+static void a_vcpu_made_later_has_its_vp(void **state)
+{
+    struct machine machine;
+    struct vcpu first;
+    struct vcpu second;
+
+    (void)state;
+    machine_open(&machine);
+    vcpu_open(&machine, &first, 0, true);
+    code_reads(&machine, VP_INDEX);
+    assert_int_equal(run(&first), 0);
+    assert_int_equal(port_value(&first), 0);
+    vcpu_open(&machine, &second, 1, true);
+    assert_int_equal(run(&second), 0);
+    assert_int_equal(port_value(&second), 1);
+    vcpu_close(&machine, &second);
+    assert_int_equal(run(&first), 0);
+    assert_int_equal(port_value(&first), 0);
+    vcpu_close(&machine, &first);
+    machine_close(&machine);
+}
+
+static void *run_in_thread(void *argument)
+{
+    const struct vcpu *vcpu = argument;
+
+    (void)run(vcpu);
+    return NULL;
+}
+
+static void threads_come_and_go(void **state)
+{
+    struct machine machine;
+    struct vcpu vcpu;
+
+    (void)state;
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_reads(&machine, VP_INDEX);
+    for (unsigned i = 0; i < 20; i++) {
+        pthread_t thread;
+
+        assert_int_equal(pthread_create(&thread, NULL, run_in_thread, &vcpu), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(port_value(&vcpu), 0);
+    }
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+static void nothing(int signal)
+{
+    (void)signal;
+}
+
+static volatile bool left;
+
+static void *spin_in_thread(void *argument)
+{
+    const struct vcpu *vcpu = argument;
+    int *error = malloc(sizeof *error);
+
+    *error = ioctl(vcpu->fd, KVM_RUN, 0) == 0 ? 0 : errno;
+    left = true;
+    return error;
+}
+
+static void a_signal_brings_a_spinning_guest_out(void **state)
+{
+    struct sigaction action = {.sa_handler = nothing};
+    struct machine machine;
+    struct vcpu vcpu;
+    pthread_t thread;
+    void *error;
+
+    (void)state;
+    (void)sigaction(SIGUSR1, &action, NULL);
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_spins(&machine);
+    left = false;
+    assert_int_equal(pthread_create(&thread, NULL, spin_in_thread, &vcpu), 0);
+    while (!left) {
+        (void)pthread_kill(thread, SIGUSR1);
+        (void)usleep(10000);
+    }
+    assert_int_equal(pthread_join(thread, &error), 0);
+    assert_int_equal(*(int *)error, EINTR);
+    free(error);
+    /* immediate_exit: at once, and as often as it is set */
+    for (unsigned i = 0; i < 3; i++) {
+        vcpu.run->immediate_exit = 1;
+        assert_int_equal(ioctl(vcpu.fd, KVM_RUN, 0), -1);
+        assert_int_equal(errno, EINTR);
+        assert_int_equal(vcpu.run->immediate_exit, 1);
+    }
+    vcpu.run->immediate_exit = 0;
+    code_reads(&machine, VP_INDEX);
+    registers_set(vcpu.fd);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(port_value(&vcpu), 0);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+/* In the child: its parent's VM is nobody's, a VM of its own is as good as any. 0 if so. */
+static int child(const struct vcpu *vcpu)
+{
+    struct machine machine;
+    struct vcpu own;
+
+    if (ioctl(vcpu->fd, KVM_RUN, 0) == 0 || errno != EIO) {
+        return 1;
+    }
+    machine_open(&machine);
+    vcpu_open(&machine, &own, 0, true);
+    code_reads(&machine, VP_INDEX);
+    return run(&own) == 0 && port_value(&own) == 0 ? 0 : 2;
+}
+
+static void a_child_can_do_nothing_to_its_parents_vm(void **state)
+{
+    struct machine machine;
+    struct vcpu vcpu;
+    pid_t pid;
+    int status = -1;
+
+    (void)state;
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_reads(&machine, VP_INDEX);
+    assert_int_equal(run(&vcpu), 0);
+    pid = fork();
+    if (pid == 0) {
+        (void)alarm(20);
+        _exit(child(&vcpu));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(port_value(&vcpu), 0);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+/* ---- Connections ---- */
+
+static int connection(const struct machine *machine, uint32_t id, int event, uint32_t flags)
+{
+    struct kvm_hyperv_eventfd told = {.conn_id = id, .fd = event, .flags = flags};
+
+    return ioctl(machine->vm, KVM_HYPERV_EVENTFD, &told) == 0 ? 0 : errno;
+}
+
+static void connections_are_checked_as_kvm_does(void **state)
+{
+    struct machine machine;
+    int event = eventfd(0, EFD_CLOEXEC);
+
+    (void)state;
+    machine_open(&machine);
+    assert_int_equal(connection(&machine, 0x1000000, event, 0), EINVAL);
+    assert_int_equal(connection(&machine, 1, event, 8), EINVAL);
+    assert_int_equal(connection(&machine, 1, -1, 0), EBADF);
+    assert_int_equal(connection(&machine, 1, event, 0), 0);
+    assert_int_equal(connection(&machine, 1, event, 0), EEXIST);
+    assert_int_equal(connection(&machine, 1, -1, KVM_HYPERV_EVENTFD_DEASSIGN), 0);
+    assert_int_equal(connection(&machine, 1, -1, KVM_HYPERV_EVENTFD_DEASSIGN), ENOENT);
+    machine_close(&machine);
+    (void)close(event);
+}
+
+static bool nothing_to_test(void)
+{
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    bool offered = kvm >= 0 && ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV) > 0;
+
+    if (kvm >= 0) {
+        (void)close(kvm);
+    }
+    return !offered;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists_that_are_too_short_say_how_long_they_must_be),
+        cmocka_unit_test(what_cannot_be_is_absent),
+        cmocka_unit_test(a_list_of_msrs_is_done_in_order_up_to_the_first_that_fails),
+        cmocka_unit_test(a_guest_without_leaves_has_no_msrs),
+        cmocka_unit_test(the_programs_own_filter_stays_in_force),
+        cmocka_unit_test(a_vcpu_made_later_has_its_vp),
+        cmocka_unit_test(threads_come_and_go),
+        cmocka_unit_test(a_signal_brings_a_spinning_guest_out),
+        cmocka_unit_test(a_child_can_do_nothing_to_its_parents_vm),
+        cmocka_unit_test(connections_are_checked_as_kvm_does),
+    };
+
+    if (nothing_to_test()) {
+        puts("no /dev/kvm here that libhvtlfs-kvm-preload.so could serve");
+        return SKIPPED;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
