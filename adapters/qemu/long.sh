@@ -74,3 +74,58 @@ long_soak() {
     note="$(fact 'soak hours')"
     exits
 }
+
+# The kernel's selftests that ask for time, timers, IPIs and flushes; all static, so that they run anywhere.
+selftests=(
+    timers/{inconsistency-check,clocksource-switch,nanosleep,nsleep-lat,posix_timers,set-timer-lat}
+    timers/{threadtest,mqueue-lat,raw_skew}
+    membarrier/membarrier_test_{single,multi}_thread futex/functional/futex_wait_timeout
+    vDSO/vdso_test_{abi,clock_getres,gettimeofday,getcpu,correctness}
+)
+
+# The source of Debian's default kernel has them; 140 MB, of which a few files are kept.
+fetch_selftests() {
+    local package tree=$work/selftests
+    mkdir -p "$tree/deb"
+    package=$(apt-cache "${apt_options[@]}" depends linux-source |
+        sed -n 's/.*Depends: \(linux-source-[0-9].*\)/\1/p' | head -n 1)
+    (cd "$tree/deb" && apt-get "${apt_options[@]}" download "$package") &&
+        dpkg-deb -x "$tree/deb/$package"_*.deb "$tree/deb" &&
+        tar -C "$tree" --strip-components 4 -xJf "$tree/deb/usr/src/$package.tar.xz" --wildcards \
+            "*/tools/testing/selftests/kselftest.h" "*/tools/testing/selftests/timers" \
+            "*/tools/testing/selftests/membarrier" "*/tools/testing/selftests/futex" \
+            "*/tools/testing/selftests/vDSO" &&
+        printf '%s\n' "$package" >"$tree/package" || return
+    rm -rf "$tree/deb"
+}
+
+make_selftests() {
+    local tree=$work/selftests test extra
+    rm -rf "$tree/initrd"
+    mkdir -p "$tree/initrd/selftests"
+    for test in "${selftests[@]}"; do
+        extra=()
+        [[ $test != vDSO/* || $test == *correctness ]] || extra=("$tree/vDSO/parse_vdso.c")
+        gcc -O2 -static -pthread -D_GNU_SOURCE -I"$tree" -I"$tree/futex/include" \
+            -o "$tree/initrd/selftests/$(basename "$test")" "$tree/$test.c" "${extra[@]}" -lrt || return
+    done
+    # The kernel unpacks one archive after the other.
+    pack "$tree/initrd" "$tree/more" && cat "$work/kernels/default/initrd" "$tree/more" >"$tree/both"
+}
+
+# The kernel's own tests of clocks, timers, IPIs and the vDSO, on two VPs
+long_selftests() {
+    local test
+    [[ -n $(compgen -G "$work/apt/lists/*Packages*") ]] || stage "read the package lists" private_apt
+    [[ -f $work/selftests/package ]] || stage "fetch the kernel's selftests" fetch_selftests
+    stage "build the kernel's selftests" make_selftests
+    limit=1800 linux 2 "max,$everything,tsc-frequency=1000000000" hvt=selftests \
+        -initrd "$work/selftests/both" -icount shift=4,sleep=off -rtc base=2020-01-01,clock=vm || return
+    enlightened
+    expect "$clock_on_page"
+    for test in "${selftests[@]}"; do
+        expect "^HVT selftest $(basename "$test") status 0"
+    done
+    refuse '^not ok|\[FAIL\]'
+    note="${#selftests[@]} programs of $(cat "$work/selftests/package")"
+}
