@@ -136,12 +136,35 @@ static void test_only_the_status_changes(void **state)
     fixture_stop(&fixture);
 }
 
+/* Nobody is no error, in either form: TLFS 7.8.7.3 lets a sparse set have no bank. */
+static void test_an_ipi_to_nobody_succeeds(void **state)
+{
+    static const uint64_t nobody[] = {0x30, HvGenericSetSparse4k, 0};
+    struct hvtlfs_hypercall_regs regs = {.mode = HVTLFS_MODE_LONG64};
+    struct fixture fixture;
+
+    (void)state;
+    start(&fixture, "ipi,ex-processor-masks");
+    assert_int_equal(model_host_guest_write(fixture.host, 0x5000, nobody, sizeof(nobody)),
+                     MODEL_ACCESS_OK);
+    load(&regs, HvCallSendSyntheticClusterIpiEx, 0x5000, 0);
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_DONE);
+    assert_int_equal(regs.rax, HV_STATUS_SUCCESS);
+    load(&regs, HvCallSendSyntheticClusterIpi | FAST, 0x30, 0);
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_DONE);
+    assert_int_equal(regs.rax, HV_STATUS_SUCCESS);
+    assert_int_equal(model_host_interrupt_count(fixture.host, 0), 0);
+    assert_int_equal(model_host_interrupt_count(fixture.host, 1), 0);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_code_has_one_answer),
         cmocka_unit_test(test_every_control_bit_has_one_answer),
         cmocka_unit_test(test_only_the_status_changes),
+        cmocka_unit_test(test_an_ipi_to_nobody_succeeds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
