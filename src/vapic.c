@@ -122,16 +122,19 @@ static bool guest_sees_page(const struct hvtlfs_vp *vp)
            vp->partition->overlays.gpa[vp->vapic.slot] != HVTI_NOWHERE;
 }
 
-static inline bool set_armed(struct hvtlfs_vp *vp, uint32_t vector)
+static inline void set_armed(struct hvtlfs_vp *vp, uint32_t vector)
 {
     /* In one order with the host's second look at what is pending. */
     __atomic_store_n(&vp->vapic.lazy, LAZY_ARMED | vector, __ATOMIC_SEQ_CST);
-    return true;
 }
 
 UNUSUAL static bool arm_copied(struct hvtlfs_vp *vp, uint32_t vector)
 {
-    return set_copied_bit(vp) && set_armed(vp, vector);
+    if (!set_copied_bit(vp)) {
+        return false;
+    }
+    set_armed(vp, vector);
+    return true;
 }
 
 bool hvtlfs_lazy_eoi_arm(struct hvtlfs_vp *vp, uint32_t vector, enum hvtlfs_trigger trigger,
@@ -148,7 +151,8 @@ bool hvtlfs_lazy_eoi_arm(struct hvtlfs_vp *vp, uint32_t vector, enum hvtlfs_trig
         return arm_copied(vp, vector);
     }
     (void)__atomic_fetch_or(mapped_word(vp), NO_EOI_REQUIRED, __ATOMIC_ACQ_REL);
-    return set_armed(vp, vector);
+    set_armed(vp, vector);
+    return true;
 }
 
 static enum hvtlfs_lazy_eoi revoke(struct hvtlfs_vp *vp)
