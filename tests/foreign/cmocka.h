@@ -26,12 +26,29 @@ struct CMUnitTest {
 };
 
 #define cmocka_unit_test_prestate_setup_teardown(f, setup, teardown, state)                        \
-    {#f, f, setup, teardown, state}
-#define cmocka_unit_test_setup_teardown(f, setup, teardown) {#f, f, setup, teardown, NULL}
-#define cmocka_unit_test_setup(f, setup) {#f, f, setup, NULL, NULL}
-#define cmocka_unit_test_teardown(f, teardown) {#f, f, NULL, teardown, NULL}
-#define cmocka_unit_test_prestate(f, state) {#f, f, NULL, NULL, state}
-#define cmocka_unit_test(f) {#f, f, NULL, NULL, NULL}
+    {                                                                                              \
+#f, f, setup, teardown, state                                                              \
+    }
+#define cmocka_unit_test_setup_teardown(f, setup, teardown)                                        \
+    {                                                                                              \
+#f, f, setup, teardown, NULL                                                               \
+    }
+#define cmocka_unit_test_setup(f, setup)                                                           \
+    {                                                                                              \
+#f, f, setup, NULL, NULL                                                                   \
+    }
+#define cmocka_unit_test_teardown(f, teardown)                                                     \
+    {                                                                                              \
+#f, f, NULL, teardown, NULL                                                                \
+    }
+#define cmocka_unit_test_prestate(f, state)                                                        \
+    {                                                                                              \
+#f, f, NULL, NULL, state                                                                   \
+    }
+#define cmocka_unit_test(f)                                                                        \
+    {                                                                                              \
+#f, f, NULL, NULL, NULL                                                                    \
+    }
 
 enum { CMOCKA_ENDED = 1, CMOCKA_FAILED = 1, CMOCKA_SKIPPED = 2 };
 
@@ -42,8 +59,10 @@ static inline _Noreturn void cmocka_leave(int how)
     longjmp(cmocka_end, how);
 }
 
-__attribute__((format(printf, 3, 4))) static inline _Noreturn void
-cmocka_fail(const char *file, int line, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static inline _Noreturn void cmocka_fail(const char *file,
+                                                                               int line,
+                                                                               const char *format,
+                                                                               ...)
 {
     va_list list;
 
