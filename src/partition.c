@@ -352,7 +352,7 @@ static enum hvtlfs_status make_plan(struct plan *plan, const struct hvtlfs_confi
 enum hvtlfs_status hvtlfs_partition_size(const struct hvtlfs_config *config, size_t *size,
                                          struct hvtlfs_error *error)
 {
-    struct hvtlfs_error ignored;
+    struct hvtlfs_error ignored = {.status = HVTLFS_OK};
     enum hvtlfs_status status;
     struct plan plan;
 
@@ -473,7 +473,7 @@ enum hvtlfs_status hvtlfs_partition_init(void *memory, size_t size,
                                          struct hvtlfs_partition **partition,
                                          struct hvtlfs_error *error)
 {
-    struct hvtlfs_error ignored;
+    struct hvtlfs_error ignored = {.status = HVTLFS_OK};
     enum hvtlfs_status status;
     struct plan plan;
 

@@ -536,7 +536,7 @@ static enum hvtlfs_status read_text(struct reader *reader, struct slice text,
 enum hvtlfs_status hvtlfs_paste(const char *text, size_t size, struct hvtlfs_pasted *pasted,
                                 hvtlfs_paste_note *noted, void *context, struct hvtlfs_error *error)
 {
-    struct hvtlfs_error ignored;
+    struct hvtlfs_error ignored = {.status = HVTLFS_OK};
     struct reader reader = {.text = {text, size}, .noted = noted, .context = context};
     enum hvtlfs_status status;
 

@@ -472,7 +472,7 @@ static enum hvtlfs_status wrong(struct hvtlfs_error *error, enum hvtlfs_status s
 enum hvtlfs_status hvtlfs_state_save(const struct hvtlfs_partition *partition, void *buffer,
                                      size_t size, size_t *used, struct hvtlfs_error *error)
 {
-    struct hvtlfs_error ignored;
+    struct hvtlfs_error ignored = {.status = HVTLFS_OK};
     struct writer writer = {buffer, size, 0, 0};
     size_t needed;
 
@@ -1368,7 +1368,7 @@ static void tell_host(struct hvtlfs_partition *partition)
 enum hvtlfs_status hvtlfs_state_load(struct hvtlfs_partition *partition, const void *state,
                                      size_t size, struct hvtlfs_error *error)
 {
-    struct hvtlfs_error ignored;
+    struct hvtlfs_error ignored = {.status = HVTLFS_OK};
     struct load load = {.reader = {.error = error ? error : &ignored}, .partition = partition};
     enum hvtlfs_status status;
 
@@ -1509,7 +1509,7 @@ enum hvtlfs_status hvtlfs_state_config(const void *state, size_t size, struct hv
                                        struct hvtlfs_vp_config *vps, size_t vp_capacity,
                                        struct hvtlfs_error *error)
 {
-    struct hvtlfs_error ignored;
+    struct hvtlfs_error ignored = {.status = HVTLFS_OK};
     struct wanted wanted = {
         .reader = {.error = error ? error : &ignored}, .vps = vps, .capacity = vp_capacity};
     enum hvtlfs_status status;
@@ -1723,7 +1723,7 @@ static enum hvtlfs_status visit_section(struct reader *reader, struct section se
 enum hvtlfs_status hvtlfs_state_visit(const void *state, size_t size, hvtlfs_state_visitor *visit,
                                       void *context, struct hvtlfs_error *error)
 {
-    struct hvtlfs_error ignored;
+    struct hvtlfs_error ignored = {.status = HVTLFS_OK};
     struct reader reader = {.error = error ? error : &ignored};
     struct section section = {.body = NULL};
     enum hvtlfs_status status;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check_abi.sh [--update] SHARED GENERATED_INCLUDE
+# check_abi.sh [--update] SHARED
 #
 # The shared library still has the ABI that abi/libhvtlfs.abi describes: no function has gone, and no
 # type that the public headers show has changed. New functions and types are allowed and named.
@@ -11,8 +11,7 @@ source_dir=$(cd "$(dirname "$0")/.." && pwd)
 baseline=$source_dir/abi/libhvtlfs.abi
 update=no
 [ "${1-}" = --update ] && { update=yes; shift; }
-shared=${1:?usage: check_abi.sh [--update] SHARED GENERATED_INCLUDE}
-generated=${2:?}
+shared=${1:?usage: check_abi.sh [--update] SHARED}
 
 if ! command -v abidiff >/dev/null || ! command -v abidw >/dev/null; then
     echo "abidiff is not installed (Debian: abigail-tools)"
@@ -26,14 +25,12 @@ readelf -S "$shared" | grep -q '\.debug_info' || { echo "$shared has no debug in
 
 if [ $update = yes ]; then
     mkdir -p "$source_dir/abi"
-    exec abidw --headers-dir "$source_dir/include" --headers-dir "$generated" \
-        --drop-private-types --no-corpus-path --no-comp-dir-path --no-show-locs \
-        --out-file "$baseline" "$shared"
+    exec abidw --suppressions "$source_dir/abi/private.suppr" --no-corpus-path --no-comp-dir-path \
+        --no-show-locs --out-file "$baseline" "$shared"
 fi
 
 compare() {
-    abidiff --headers-dir2 "$source_dir/include" --headers-dir2 "$generated" \
-        --drop-private-types "$@" "$baseline" "$shared"
+    abidiff --suppressions "$source_dir/abi/private.suppr" "$@" "$baseline" "$shared"
 }
 
 report=$(compare --no-added-syms)

@@ -135,6 +135,35 @@ static void expect_queue(uint32_t vp_index, uint32_t count)
     assert_false(hvtlfs_flush_take(vp, &item));
 }
 
+/* TLFS 9.4.2: what the guest says of the address space is what the VP is told; flag 1 is for all of them. */
+static void an_item_has_the_address_space_of_its_call(void **state)
+{
+    static const struct {
+        uint64_t space, flags;
+    } cases[] = {{UINT64_C(0x123456789000), 0}, {0x2000, 2}, {0x3000, 0}};
+    struct hvtlfs_flush_item item;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < 3; i++) {
+        prepare_list(1, 1);
+        call.input.qwords[0] = cases[i].space;
+        call.input.qwords[1] = cases[i].flags;
+        expect_done();
+    }
+    for (i = 0; i < 3; i++) {
+        assert_true(hvtlfs_flush_take(fixture.vp, &item));
+        assert_false(item.everything);
+        assert_int_equal(item.all_address_spaces, cases[i].flags != 0);
+        if (!cases[i].flags) {
+            assert_true(item.address_space == cases[i].space);
+        }
+        assert_int_equal(item.range.address, 0x1000);
+        assert_int_equal(item.range.page_count, 1);
+    }
+    assert_false(hvtlfs_flush_take(fixture.vp, &item));
+}
+
 /* TLFS 3.3: a call's work is bounded, whatever the product of the two lists. */
 static void more_than_256_entries_become_flushes_of_everything(void **state)
 {
@@ -159,8 +188,7 @@ static void more_than_256_entries_become_flushes_of_everything(void **state)
             if (i < rows[row].targets) {
                 expect_queue(i, rows[row].everything ? 0 : rows[row].ranges);
             } else {
-                assert_false(
-                    hvtlfs_flush_take(hvtlfs_partition_vp(fixture.partition, i), &item));
+                assert_false(hvtlfs_flush_take(hvtlfs_partition_vp(fixture.partition, i), &item));
             }
         }
     }
@@ -221,6 +249,7 @@ static void the_host_is_told_before_an_intercept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(an_item_has_the_address_space_of_its_call),
         TEST(more_than_256_entries_become_flushes_of_everything),
         TEST(the_host_is_told_once_for_any_list),
         TEST(the_host_is_told_in_each_piece_of_a_continued_call),
