@@ -69,12 +69,20 @@ judge_bare() {
 
 boots=(one two bare)
 
+# One boot, up to three tries; what the last said. QEMU's emulation of nested SVM delivers an injected
+# interrupt twice now and then, the second time with interrupts off, which no kernel survives.
+job() {
+    local name=$1 arguments=$2
+    printf '%s\tfor try in 1 2 3; do /example-kvm-vmm --timeout 90 --initrd /guest.initrd %s /bed-kernel >/tmp/said 2>&1; ' \
+        "$name" "$arguments"
+    printf 'grep -q "guest switched off" /tmp/said && break; done; cat /tmp/said; echo "# try $try"\n'
+}
+
 jobs_of() {
     local words='console=ttyS0 reboot=k panic=-1 nokaslr'
-    local vmm='/example-kvm-vmm --timeout 150 --initrd /guest.initrd'
-    printf 'one\t%s --append "%s hvt=time,work" /bed-kernel\n' "$vmm" "$words"
-    printf 'two\t%s --cpus 2 --append "%s hvt=time,work" /bed-kernel\n' "$vmm" "$words"
-    printf 'bare\t%s --no-hyperv --append "%s" /bed-kernel\n' "$vmm" "$words"
+    job one "--append '$words hvt=time,work'"
+    job two "--cpus 2 --append '$words hvt=time,work'"
+    job bare "--no-hyperv --append '$words'"
 }
 
 mkdir -p "$work" || exit
@@ -90,14 +98,15 @@ jobs_of >"$work/jobs"
 # The bed fetches its kernel into WORK when it is not there yet; the guest boots the same one. What
 # ./dev kvm-nested has fetched serves here too.
 [[ -d $work/kernel || ! -d $build/nested/kernel ]] || cp -r "$build/nested/kernel" "$work/"
-BED_TIMEOUT=${BED_TIMEOUT:-600} "$root/tests/nested/bed.sh" "$work" "$work/jobs" \
+BED_TIMEOUT=${BED_TIMEOUT:-900} "$root/tests/nested/bed.sh" "$work" "$work/jobs" \
     "$build/bin/example-kvm-vmm" "$work/guest.initrd" "$work/kernel/vmlinuz=/bed-kernel" || exit
 for name in "${boots[@]}"; do
     problems=
     "judge_$name"
     if [[ -z $problems ]]; then
         passed=$((passed + 1))
-        echo "ok $name: $(sed -n 's/^kvm-vmm: the guest //p' "$work/results/$name")"
+        echo "ok $name: $(sed -n 's/^kvm-vmm: the guest //p' "$work/results/$name")," \
+            "$(sed -n 's/^# //p' "$work/results/$name")"
     else
         failed=$((failed + 1))
         echo "not ok $name; $work/results/$name"
