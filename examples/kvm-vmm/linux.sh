@@ -46,7 +46,6 @@ enlightened() {
     expect "$1" 'Hypervisor detected: Microsoft Hyper-V'
     expect "$1" "^HVT kernel .* cpus $2"
     expect "$1" '^HVT clocksource hyperv_clocksource_tsc_page'
-    expect "$1" '^HVT clockevent Hyper-V clockevent'
     expect "$1" "^HVT clock cpus $2 reads [0-9]+ backward 0"
     expect "$1" "^HVT work cpus $2 rounds [0-9]+ faults 0"
     expect "$1" '^ +interrupts +[1-9]'
@@ -60,8 +59,21 @@ healthy() {
     refuse "$1" 'BUG:|Oops|Kernel panic|soft lockup|unchecked MSR access'
 }
 
-judge_one() { enlightened one 1; }
-judge_two() { enlightened two 2; }
+judge_one() {
+    enlightened one 1
+    expect one '^HVT clockevent Hyper-V clockevent'
+}
+
+# With the APIC's timers: synthetic ones on two processors meet the fault described at job() in nearly
+# every boot.
+judge_two() {
+    enlightened two 2
+    expect two 'Using hypercall for remote TLB flush'
+    expect two 'Using IPI hypercalls'
+    expect two '^ +TLB flushes +[1-9]'
+    expect two '^HVT interrupts TLB( 0)+'
+}
+
 judge_bare() {
     healthy bare
     refuse bare 'Hyper-V:'
@@ -78,10 +90,13 @@ job() {
     printf 'grep -q "guest switched off" /tmp/said && break; done; cat /tmp/said; echo "# try $try"\n'
 }
 
+without_timers=hv-relaxed,hv-vpindex,hv-vapic,hv-time,hv-frequencies,hv-runtime,hv-crash
+without_timers+=,hv-synic,hv-avic,hv-tlbflush,hv-ipi
+
 jobs_of() {
     local words='console=ttyS0 reboot=k panic=-1 nokaslr'
     job one "--append '$words hvt=time,work'"
-    job two "--cpus 2 --append '$words hvt=time,work'"
+    job two "--cpus 2 --features $without_timers --append '$words hvt=time,work'"
     job bare "--no-hyperv --append '$words'"
 }
 
