@@ -47,12 +47,12 @@ struct fake_vcpu {
     uint32_t mp_state;
     struct kvm_run exits[EXITS]; /* to come */
     unsigned count, next;
-    unsigned skip;            /* bytes that finishing the pending instruction adds to RIP */
-    unsigned msr_answers;     /* MSR exits finished */
-    bool msr_fault;           /* the last of them gave #GP */
+    unsigned skip;        /* bytes that finishing the pending instruction adds to RIP */
+    unsigned msr_answers; /* MSR exits finished */
+    bool msr_fault;       /* the last of them gave #GP */
     uint64_t msr_value;
-    uint64_t cr4_writes;      /* SET_SREGS that changed CR4 */
-    unsigned completions;     /* KVM_RUNs with immediate_exit */
+    uint64_t cr4_writes;  /* SET_SREGS that changed CR4 */
+    unsigned completions; /* KVM_RUNs with immediate_exit */
     struct kvm_cpuid2 *cpuid;
     bool cpuid_fixed;
     uint64_t tsc_offset;
@@ -60,9 +60,9 @@ struct fake_vcpu {
 
 struct fake {
     struct fake_vcpu vcpus[VPS];
-    unsigned long lacks;      /* a capability it has not got; NOTHING: none */
+    unsigned long lacks; /* a capability it has not got; NOTHING: none */
     bool xen;
-    bool rip_behind;          /* at an exit of OUT RIP is behind it already */
+    bool rip_behind; /* at an exit of OUT RIP is behind it already */
     struct kvm_msr_filter filter;
     uint64_t msr_exits;
     struct kvm_msi msis[16];
@@ -392,8 +392,8 @@ static void create(const struct hvtlfs_kvm_config *config)
         fail_msg("%s", trouble.text);
     }
     for (uint32_t n = 0; n < VPS; n++) {
-        assert_int_equal(
-            hvtlfs_kvm_vp_attach(hv, n, VCPU_FD + (int)n, &runs[n], &trouble), HVTLFS_OK);
+        assert_int_equal(hvtlfs_kvm_vp_attach(hv, n, VCPU_FD + (int)n, &runs[n], &trouble),
+                         HVTLFS_OK);
     }
     memory();
 }

@@ -110,7 +110,7 @@ static void tlb_flush_queued(void *context, uint32_t vp_index, const struct hvtl
 static enum hvtlfs_answer switch_address_space(void *context, uint32_t vp_index, uint64_t cr3)
 {
     return hvti_kvm_cr3_set(hvti_kvm_find(context, vp_index), cr3) ? HVTLFS_ANSWER_OK
-                                                                  : HVTLFS_ANSWER_VALUE;
+                                                                   : HVTLFS_ANSWER_VALUE;
 }
 
 /* The processor time of the VP's thread: this is asked for on that thread only. */
@@ -161,9 +161,9 @@ static void spin_wait(void *context, uint32_t vp_index, uint32_t spins)
     (void)nanosleep(&nothing, NULL);
 }
 
-#define OURS_WHERE_ABSENT(member) \
-    if (ops->member == NULL) {    \
-        ops->member = member;     \
+#define OURS_WHERE_ABSENT(member)                                                                  \
+    if (ops->member == NULL) {                                                                     \
+        ops->member = member;                                                                      \
     }
 
 void hvti_kvm_callbacks(struct hvtlfs_kvm *kvm, struct hvtlfs_host_ops *ops)

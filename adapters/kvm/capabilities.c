@@ -63,7 +63,8 @@ static enum hvtlfs_status capabilities(const struct hvtlfs_kvm_config *config,
                                        struct hvtlfs_kvm_error *error)
 {
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
-        if (required(config, needed[i].when) && hvti_kvm_capability(config, needed[i].number) <= 0) {
+        if (required(config, needed[i].when) &&
+            hvti_kvm_capability(config, needed[i].number) <= 0) {
             return hvti_kvm_fail(error, HVTLFS_ERR_UNAVAILABLE, 0,
                                  "this KVM lacks %s, which came with Linux %s", needed[i].name,
                                  needed[i].since);

@@ -151,18 +151,18 @@ static enum hvtlfs_status set(struct hvti_kvm_vp *vp, struct kvm_cpuid2 *cpuid,
                              "VP %u has run: KVM has fixed its CPUID", (unsigned)vp->index);
     }
     if (errno == EINVAL) {
-        return hvti_kvm_fail(error, HVTLFS_ERR_ORDER, EINVAL,
-                             "KVM refuses the CPUID of VP %u: it has run before it was attached, or "
-                             "a leaf is malformed",
-                             (unsigned)vp->index);
+        return hvti_kvm_fail(
+            error, HVTLFS_ERR_ORDER, EINVAL,
+            "KVM refuses the CPUID of VP %u: it has run before it was attached, or "
+            "a leaf is malformed",
+            (unsigned)vp->index);
     }
     return hvti_kvm_fail(error, HVTLFS_ERR_HOST, errno, "KVM_SET_CPUID2 of VP %u",
                          (unsigned)vp->index);
 }
 
 static enum hvtlfs_status table_fill(struct hvti_kvm_vp *vp, struct kvm_cpuid2 *table,
-                                     const struct kvm_cpuid2 *cpuid,
-                                     struct hvtlfs_kvm_error *error)
+                                     const struct kvm_cpuid2 *cpuid, struct hvtlfs_kvm_error *error)
 {
     if (cpuid == NULL && !supported(&vp->kvm->config, table)) {
         return hvti_kvm_fail(error, HVTLFS_ERR_HOST, errno, "KVM_GET_SUPPORTED_CPUID");

@@ -96,7 +96,8 @@ static void partition_fill(struct hvtlfs_kvm *kvm)
         partition->gpa_bits = hvti_kvm_gpa_bits(&kvm->config);
     }
     if (kvm->config.apic == HVTLFS_KVM_APIC_KERNEL) {
-        partition->policy |= HVTLFS_POLICY_NO_LAZY_EOI; /* the kernel lets interrupts in by itself */
+        partition->policy |=
+            HVTLFS_POLICY_NO_LAZY_EOI; /* the kernel lets interrupts in by itself */
     }
     time_fill(kvm);
 }
@@ -131,8 +132,8 @@ static enum hvtlfs_status partition_make(struct hvtlfs_kvm *kvm, struct hvtlfs_k
 /* A page that a child finds empty. */
 static bool alive_init(struct hvtlfs_kvm *kvm)
 {
-    uint32_t *page = mmap(NULL, HVTLFS_PAGE_SIZE, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint32_t *page =
+        mmap(NULL, HVTLFS_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (page == MAP_FAILED) {
         return false;
@@ -185,8 +186,8 @@ static enum hvtlfs_status take(struct hvtlfs_kvm *kvm, struct hvtlfs_kvm_error *
 {
     enum hvtlfs_status status = hvti_kvm_trap_install(kvm, error);
 
-    kvm->sync_regs = (hvti_kvm_capability(&kvm->config, KVM_CAP_SYNC_REGS) &
-                      HVTI_KVM_SYNC_REGS) == HVTI_KVM_SYNC_REGS;
+    kvm->sync_regs = (hvti_kvm_capability(&kvm->config, KVM_CAP_SYNC_REGS) & HVTI_KVM_SYNC_REGS) ==
+                     HVTI_KVM_SYNC_REGS;
     if (status == HVTLFS_OK) {
         partition_fill(kvm);
         status = partition_make(kvm, error);

@@ -37,8 +37,8 @@ static atomic_uint_fast64_t threads;
 
 static bool exit_mark(struct hvti_kvm_vp *vp, uint8_t from, uint8_t to)
 {
-    return __atomic_compare_exchange_n(&vp->run->immediate_exit, &from, to, false,
-                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    return __atomic_compare_exchange_n(&vp->run->immediate_exit, &from, to, false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
 }
 
 static void on_kick(int signal)

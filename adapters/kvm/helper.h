@@ -40,8 +40,8 @@ struct hvti_kvm_regions {
 };
 
 struct hvti_kvm_memory {
-    pthread_rwlock_t lock;          /* guards ram and overlays; both sorted by address */
-    pthread_mutex_t change;         /* one change at a time; guards what follows the two */
+    pthread_rwlock_t lock;  /* guards ram and overlays; both sorted by address */
+    pthread_mutex_t change; /* one change at a time; guards what follows the two */
     struct hvti_kvm_regions ram;
     struct hvti_kvm_regions overlays;
     struct hvti_kvm_regions wanted; /* the slots as they should be */
@@ -65,22 +65,23 @@ struct hvti_kvm_vp {
     pid_t tid;
 
     /* Any thread. */
-    atomic_bool kicked;         /* the library has work for it */
-    atomic_bool called;         /* the VMM wants its thread back */
+    atomic_bool kicked; /* the library has work for it */
+    atomic_bool called; /* the VMM wants its thread back */
     atomic_bool flush_pending;
-    atomic_bool auto_pending;   /* a bit of auto_eoi is set */
-    atomic_uint auto_eoi[8];    /* vectors to inject without an in-service bit */
-    atomic_uint_fast64_t due;   /* CLOCK_MONOTONIC in ns at which the library wants a poll, or NEVER */
+    atomic_bool auto_pending; /* a bit of auto_eoi is set */
+    atomic_uint auto_eoi[8];  /* vectors to inject without an in-service bit */
+    atomic_uint_fast64_t
+        due; /* CLOCK_MONOTONIC in ns at which the library wants a poll, or NEVER */
     atomic_bool due_moved;
     atomic_uint_fast64_t thread; /* which one it is; 0: none yet */
 
     /* Its thread's own. */
     timer_t timer;
     bool has_timer;
-    bool idle;                  /* GUEST_IDLE, until an interrupt is pending */
-    unsigned auto_tries;        /* in vain, since the last success */
-    uint64_t runtime_before;    /* on other threads, in 100 ns */
-    uint64_t runtime_start;     /* this thread's processor time when it took the VP over */
+    bool idle;               /* GUEST_IDLE, until an interrupt is pending */
+    unsigned auto_tries;     /* in vain, since the last success */
+    uint64_t runtime_before; /* on other threads, in 100 ns */
+    uint64_t runtime_start;  /* this thread's processor time when it took the VP over */
     atomic_uint_fast64_t runtime_told;
 
     atomic_uint_fast64_t tsc_offset; /* guest's TSC less the host's */
@@ -98,8 +99,8 @@ struct hvtlfs_kvm {
     void *partition_memory;
 
     enum hvtlfs_kvm_trap trap;
-    bool sync_regs;    /* registers come with the exit */
-    bool tsc_offsets;  /* KVM tells them */
+    bool sync_regs;   /* registers come with the exit */
+    bool tsc_offsets; /* KVM tells them */
     atomic_uint msr_exits;
     struct kvm_msr_filter *filter; /* the VMM's, or NULL; its bitmaps too */
 
@@ -111,8 +112,8 @@ struct hvtlfs_kvm {
     pthread_mutex_t lock; /* the partition's */
     pthread_mutex_t gate; /* who is in the guest, and whether anybody may be */
     pthread_cond_t gate_moved;
-    uint32_t closed;   /* so many want nobody to enter */
-    uint64_t flushes;  /* asked for so far */
+    uint32_t closed;  /* so many want nobody to enter */
+    uint64_t flushes; /* asked for so far */
 
     struct hvti_kvm_memory memory;
 };

@@ -56,8 +56,7 @@ static enum hvtlfs_status intercept(struct hvtlfs_kvm *kvm, struct hvtlfs_kvm_er
         return hvti_kvm_fail(error, HVTLFS_ERR_HOST, errno, "KVM_XEN_HVM_CONFIG");
     }
     kvm->trap = HVTLFS_KVM_TRAP_CALL;
-    kvm->config.partition.trap =
-        processor_is_amd() ? HVTLFS_TRAP_VMMCALL : HVTLFS_TRAP_VMCALL;
+    kvm->config.partition.trap = processor_is_amd() ? HVTLFS_TRAP_VMMCALL : HVTLFS_TRAP_VMCALL;
     return HVTLFS_OK;
 }
 

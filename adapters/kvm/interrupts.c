@@ -29,8 +29,7 @@ bool hvti_kvm_interrupt(struct hvti_kvm_vp *vp, const struct hvtlfs_interrupt *i
     if (!interrupt->auto_eoi || interrupt->nmi) {
         return msi_send(vp, interrupt->nmi ? MSI_NMI : interrupt->vector);
     }
-    (void)atomic_fetch_or(&vp->auto_eoi[interrupt->vector / 32 % 8],
-                          1u << interrupt->vector % 32);
+    (void)atomic_fetch_or(&vp->auto_eoi[interrupt->vector / 32 % 8], 1u << interrupt->vector % 32);
     atomic_store(&vp->auto_pending, true);
     atomic_store(&vp->kicked, true); /* or it might enter without another look */
     hvti_kvm_kick(vp);
@@ -85,10 +84,9 @@ static bool inject(struct hvti_kvm_vp *vp, int vector)
     struct kvm_regs regs;
 
     if (hvti_kvm_complete(vp) != 0 || hvti_kvm_vp_call(vp, KVM_GET_REGS, &regs) != 0 ||
-        (regs.rflags & RFLAGS_IF) == 0 ||
-        hvti_kvm_vp_call(vp, KVM_GET_VCPU_EVENTS, &events) != 0 || events.exception.injected ||
-        events.interrupt.injected || events.interrupt.shadow || events.nmi.injected ||
-        !priority_allows(vp, vector) || !awake(vp)) {
+        (regs.rflags & RFLAGS_IF) == 0 || hvti_kvm_vp_call(vp, KVM_GET_VCPU_EVENTS, &events) != 0 ||
+        events.exception.injected || events.interrupt.injected || events.interrupt.shadow ||
+        events.nmi.injected || !priority_allows(vp, vector) || !awake(vp)) {
         return false;
     }
     events.flags = 0;

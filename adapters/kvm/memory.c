@@ -64,8 +64,7 @@ static void insert(struct hvti_kvm_regions *regions, const struct hvti_kvm_regio
 {
     uint32_t i = position(regions, region->gpa);
 
-    memmove(&regions->at[i + 1], &regions->at[i],
-            (regions->count - i) * sizeof *regions->at);
+    memmove(&regions->at[i + 1], &regions->at[i], (regions->count - i) * sizeof *regions->at);
     regions->at[i] = *region;
     regions->count++;
 }
@@ -264,8 +263,7 @@ static bool present(const struct hvti_kvm_regions *regions, const struct hvti_kv
     return false;
 }
 
-static bool slot_tell(struct hvtlfs_kvm *kvm, uint32_t number,
-                      const struct hvti_kvm_region *region)
+static bool slot_tell(struct hvtlfs_kvm *kvm, uint32_t number, const struct hvti_kvm_region *region)
 {
     struct kvm_userspace_memory_region slot = {
         .slot = number,
@@ -430,10 +428,9 @@ static enum hvtlfs_status region_check(const struct hvti_kvm_memory *memory,
     i = size != 0 ? position(&memory->ram, gpa) : memory->ram.count;
     for (; i < memory->ram.count && memory->ram.at[i].gpa < gpa + size; i++) {
         if (memory->ram.at[i].slot != region->slot) {
-            return hvti_kvm_fail(error, HVTLFS_ERR_ARGUMENT, 0,
-                                 "memory slot %u at 0x%llx overlaps slot %u",
-                                 (unsigned)region->slot, (unsigned long long)gpa,
-                                 (unsigned)memory->ram.at[i].slot);
+            return hvti_kvm_fail(
+                error, HVTLFS_ERR_ARGUMENT, 0, "memory slot %u at 0x%llx overlaps slot %u",
+                (unsigned)region->slot, (unsigned long long)gpa, (unsigned)memory->ram.at[i].slot);
         }
     }
     return HVTLFS_OK;
@@ -507,8 +504,8 @@ static bool region_tell(struct hvtlfs_kvm *kvm, const struct kvm_userspace_memor
 }
 
 static enum hvtlfs_status region_change(struct hvtlfs_kvm *kvm,
-                                        const struct kvm_userspace_memory_region *region,
-                                        bool tell, struct hvtlfs_kvm_error *error)
+                                        const struct kvm_userspace_memory_region *region, bool tell,
+                                        struct hvtlfs_kvm_error *error)
 {
     struct hvti_kvm_region old;
     enum hvtlfs_status status = region_check(&kvm->memory, region, error);

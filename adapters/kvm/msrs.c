@@ -163,8 +163,7 @@ enum hvtlfs_status hvti_kvm_msrs_install(struct hvtlfs_kvm *kvm, struct hvtlfs_k
 {
     enum hvtlfs_status status = hvtlfs_kvm_msr_exits(kvm, kvm->config.msr_exits, error);
 
-    return status != HVTLFS_OK ? status
-                               : hvtlfs_kvm_msr_filter(kvm, kvm->config.msr_filter, error);
+    return status != HVTLFS_OK ? status : hvtlfs_kvm_msr_filter(kvm, kvm->config.msr_filter, error);
 }
 
 /* An MSR that is not ours exits because of the VMM, or because we had to ask for the reason as a whole;
@@ -213,8 +212,7 @@ enum hvtlfs_kvm_result hvti_kvm_rdmsr(struct hvti_kvm_vp *vp)
 
 enum hvtlfs_kvm_result hvti_kvm_wrmsr(struct hvti_kvm_vp *vp)
 {
-    enum hvtlfs_msr_result result =
-        hvtlfs_msr_write(vp->vp, vp->run->msr.index, vp->run->msr.data);
+    enum hvtlfs_msr_result result = hvtlfs_msr_write(vp->vp, vp->run->msr.index, vp->run->msr.data);
 
     if (result == HVTLFS_MSR_UNCLAIMED) {
         return not_ours(vp);

@@ -183,8 +183,8 @@ static const uint8_t *own_part(const struct hvtlfs_kvm *kvm, const uint8_t *stat
         return NULL;
     }
     if (get(own + 12, 4) != kvm->vp_count) {
-        *status =
-            wrong(error, HVTLFS_ERR_STATE_INCOMPATIBLE, "vp_count", get(own + 12, 4), kvm->vp_count);
+        *status = wrong(error, HVTLFS_ERR_STATE_INCOMPATIBLE, "vp_count", get(own + 12, 4),
+                        kvm->vp_count);
         return NULL;
     }
     if (size - partition != own_size(kvm)) {
@@ -225,7 +225,8 @@ enum hvtlfs_status hvtlfs_kvm_load(struct hvtlfs_kvm *kvm, const void *state, si
     if (own == NULL) {
         return status;
     }
-    status = hvtlfs_state_load(kvm->partition, state, (size_t)(own - (const uint8_t *)state), error);
+    status =
+        hvtlfs_state_load(kvm->partition, state, (size_t)(own - (const uint8_t *)state), error);
     for (uint32_t n = 0; status == HVTLFS_OK && n < kvm->vp_count; n++) {
         vp_load(&kvm->vps[n], own + HEADER_SIZE + (size_t)VP_SIZE * n);
     }

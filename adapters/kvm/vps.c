@@ -49,8 +49,8 @@ enum hvtlfs_status hvtlfs_kvm_vp_attach(struct hvtlfs_kvm *kvm, uint32_t vp_inde
     }
     if (vcpu_fd < 0 || run == NULL) {
         return hvti_kvm_fail(error, HVTLFS_ERR_ARGUMENT, 0,
-                             "VP %u: vcpu_fd is %d, run is %p; both are needed",
-                             (unsigned)vp_index, vcpu_fd, (void *)run);
+                             "VP %u: vcpu_fd is %d, run is %p; both are needed", (unsigned)vp_index,
+                             vcpu_fd, (void *)run);
     }
     if (vp->fd >= 0) {
         return hvti_kvm_fail(error, HVTLFS_ERR_EXISTS, 0,

@@ -205,10 +205,10 @@ static bool bzimage_load(struct vmm *vmm, const struct file *file, struct entry 
     if (get(file->bytes + PROTOCOL, 2) < 0x20C || (file->bytes[XLOADFLAGS] & 1) == 0) {
         return vmm_trouble(vmm, "%s has no 64-bit entry", vmm->options.kernel);
     }
-    if (start >= file->size || room < file->size - start || at < HIGH_GPA ||
-        at >= vmm->ram_size || room > vmm->ram_size - at) {
-        return vmm_trouble(vmm, "%s wants %u MiB at %u MiB; use more --memory",
-                           vmm->options.kernel, (unsigned)(room >> 20), (unsigned)(at >> 20));
+    if (start >= file->size || room < file->size - start || at < HIGH_GPA || at >= vmm->ram_size ||
+        room > vmm->ram_size - at) {
+        return vmm_trouble(vmm, "%s wants %u MiB at %u MiB; use more --memory", vmm->options.kernel,
+                           (unsigned)(room >> 20), (unsigned)(at >> 20));
     }
     memcpy(vmm->ram + at, file->bytes + start, file->size - start);
     params_put(vmm, file, params);

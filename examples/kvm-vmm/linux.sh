@@ -46,7 +46,6 @@ enlightened() {
     expect "$1" 'Hypervisor detected: Microsoft Hyper-V'
     expect "$1" "^HVT kernel .* cpus $2"
     expect "$1" '^HVT clocksource hyperv_clocksource_tsc_page'
-    expect "$1" '^HVT clockevent Hyper-V clockevent'
     expect "$1" "^HVT clock cpus $2 reads [0-9]+ backward 0"
     expect "$1" "^HVT work cpus $2 rounds [0-9]+ faults 0"
     expect "$1" '^ +interrupts +[1-9]'
@@ -60,8 +59,21 @@ healthy() {
     refuse "$1" 'BUG:|Oops|Kernel panic|soft lockup|unchecked MSR access'
 }
 
-judge_one() { enlightened one 1; }
-judge_two() { enlightened two 2; }
+judge_one() {
+    enlightened one 1
+    expect one '^HVT clockevent Hyper-V clockevent'
+}
+
+# With the APIC's timers: synthetic ones on two processors meet the fault described at job() in nearly
+# every boot.
+judge_two() {
+    enlightened two 2
+    expect two 'Using hypercall for remote TLB flush'
+    expect two 'Using IPI hypercalls'
+    expect two '^ +TLB flushes +[1-9]'
+    expect two '^HVT interrupts TLB( 0)+'
+}
+
 judge_bare() {
     healthy bare
     refuse bare 'Hyper-V:'
@@ -69,12 +81,23 @@ judge_bare() {
 
 boots=(one two bare)
 
+# One boot, up to three tries; what the last said. QEMU's emulation of nested SVM delivers an injected
+# interrupt twice now and then, the second time with interrupts off, which no kernel survives.
+job() {
+    local name=$1 arguments=$2
+    printf '%s\tfor try in 1 2 3; do /example-kvm-vmm --timeout 90 --initrd /guest.initrd %s /bed-kernel >/tmp/said 2>&1; ' \
+        "$name" "$arguments"
+    printf 'grep -q "guest switched off" /tmp/said && break; done; cat /tmp/said; echo "# try $try"\n'
+}
+
+without_timers=hv-relaxed,hv-vpindex,hv-vapic,hv-time,hv-frequencies,hv-runtime,hv-crash
+without_timers+=,hv-synic,hv-avic,hv-tlbflush,hv-ipi
+
 jobs_of() {
     local words='console=ttyS0 reboot=k panic=-1 nokaslr'
-    local vmm='/example-kvm-vmm --timeout 150 --initrd /guest.initrd'
-    printf 'one\t%s --append "%s hvt=time,work" /bed-kernel\n' "$vmm" "$words"
-    printf 'two\t%s --cpus 2 --append "%s hvt=time,work" /bed-kernel\n' "$vmm" "$words"
-    printf 'bare\t%s --no-hyperv --append "%s" /bed-kernel\n' "$vmm" "$words"
+    job one "--append '$words hvt=time,work'"
+    job two "--cpus 2 --features $without_timers --append '$words hvt=time,work'"
+    job bare "--no-hyperv --append '$words'"
 }
 
 mkdir -p "$work" || exit
@@ -90,14 +113,15 @@ jobs_of >"$work/jobs"
 # The bed fetches its kernel into WORK when it is not there yet; the guest boots the same one. What
 # ./dev kvm-nested has fetched serves here too.
 [[ -d $work/kernel || ! -d $build/nested/kernel ]] || cp -r "$build/nested/kernel" "$work/"
-BED_TIMEOUT=${BED_TIMEOUT:-600} "$root/tests/nested/bed.sh" "$work" "$work/jobs" \
+BED_TIMEOUT=${BED_TIMEOUT:-900} "$root/tests/nested/bed.sh" "$work" "$work/jobs" \
     "$build/bin/example-kvm-vmm" "$work/guest.initrd" "$work/kernel/vmlinuz=/bed-kernel" || exit
 for name in "${boots[@]}"; do
     problems=
     "judge_$name"
     if [[ -z $problems ]]; then
         passed=$((passed + 1))
-        echo "ok $name: $(sed -n 's/^kvm-vmm: the guest //p' "$work/results/$name")"
+        echo "ok $name: $(sed -n 's/^kvm-vmm: the guest //p' "$work/results/$name")," \
+            "$(sed -n 's/^# //p' "$work/results/$name")"
     else
         failed=$((failed + 1))
         echo "not ok $name; $work/results/$name"

@@ -18,8 +18,10 @@ static const char default_features[] =
 static const char help[] =
     "usage: example-kvm-vmm [OPTION]... KERNEL\n"
     "\n"
-    "Boot a Linux kernel (bzImage, 64-bit boot protocol) or the conformance guest (ELF) on KVM. The\n"
-    "console is the serial port, on standard output; there are no other devices. Hyper-V comes from\n"
+    "Boot a Linux kernel (bzImage, 64-bit boot protocol) or the conformance guest (ELF) on KVM. "
+    "The\n"
+    "console is the serial port, on standard output; there are no other devices. Hyper-V comes "
+    "from\n"
     "libhvtlfs, whether the kernel has one of its own or not.\n"
     "\n"
     "  --initrd FILE      the initial RAM disk\n"
@@ -34,8 +36,10 @@ static const char help[] =
     "  --json             statistics as a JSON object\n"
     "  --help             this text\n"
     "\n"
-    "Statistics go to standard error at the end. Exit status: 0 when the guest switched off, reset or\n"
-    "wrote 0 to the exit port, 1 when it wrote something else, failed or ran out of time, 2 for bad\n"
+    "Statistics go to standard error at the end. Exit status: 0 when the guest switched off, reset "
+    "or\n"
+    "wrote 0 to the exit port, 1 when it wrote something else, failed or ran out of time, 2 for "
+    "bad\n"
     "usage, 77 when this machine has no usable KVM.\n";
 
 static int usage(const char *what, const char *value)
@@ -57,9 +61,8 @@ static const struct word traps[] = {{"auto", HVTLFS_KVM_TRAP_AUTO},
                                     {"out", HVTLFS_KVM_TRAP_OUT},
                                     {"none", HVTLFS_KVM_TRAP_NONE},
                                     {NULL, 0}};
-static const struct word overlays[] = {{"copied", HVTLFS_KVM_OVERLAYS_COPIED},
-                                       {"mapped", HVTLFS_KVM_OVERLAYS_MAPPED},
-                                       {NULL, 0}};
+static const struct word overlays[] = {
+    {"copied", HVTLFS_KVM_OVERLAYS_COPIED}, {"mapped", HVTLFS_KVM_OVERLAYS_MAPPED}, {NULL, 0}};
 
 static bool word(const struct word *words, const char *text, int *value)
 {

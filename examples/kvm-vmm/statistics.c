@@ -33,13 +33,20 @@ static void rows_of(const struct cpu *cpu, struct row rows[ROWS])
         c = (struct hvtlfs_kvm_counters){0};
     }
     struct row all[ROWS] = {
-        {"port accesses", cpu->exits_io},   {"MMIO", cpu->exits_mmio},
-        {"KVM_RUN", c.runs},                {"MSR reads", c.msr_reads},
-        {"MSR writes", c.msr_writes},       {"MSR faults", c.msr_faults},
-        {"hypercalls", c.hypercalls},       {"refused stores", c.refused_stores},
-        {"kicks", c.kicks},                 {"TLB flushes", c.flushes},
-        {"interrupts", c.interrupts},       {"without EOI", c.auto_eoi},
-        {"idles", c.idles},                 {"other exits", c.yours},
+        {"port accesses", cpu->exits_io},
+        {"MMIO", cpu->exits_mmio},
+        {"KVM_RUN", c.runs},
+        {"MSR reads", c.msr_reads},
+        {"MSR writes", c.msr_writes},
+        {"MSR faults", c.msr_faults},
+        {"hypercalls", c.hypercalls},
+        {"refused stores", c.refused_stores},
+        {"kicks", c.kicks},
+        {"TLB flushes", c.flushes},
+        {"interrupts", c.interrupts},
+        {"without EOI", c.auto_eoi},
+        {"idles", c.idles},
+        {"other exits", c.yours},
         {"unserved", c.unserved},
     };
 
@@ -51,7 +58,8 @@ static void rows_of(const struct cpu *cpu, struct row rows[ROWS])
 
 static void as_json(const struct vmm *vmm, double seconds, const struct row rows[ROWS])
 {
-    fprintf(stderr, "{\"ending\": \"%s\", \"exit_code\": %" PRIu32 ", \"seconds\": %.3f, "
+    fprintf(stderr,
+            "{\"ending\": \"%s\", \"exit_code\": %" PRIu32 ", \"seconds\": %.3f, "
             "\"hyperv\": %s, \"cpus\": %" PRIu32 ", \"console_bytes\": %" PRIu64,
             endings[vmm->ending], vmm->exit_code, seconds, vmm->hv != NULL ? "true" : "false",
             vmm->cpu_count, vmm->serial.bytes);
@@ -71,8 +79,7 @@ static void as_text(const struct vmm *vmm, double seconds, const struct row rows
     if (vmm->hv != NULL) {
         fprintf(stderr, "    %-16s %s\n", "hypercalls by", traps[hvtlfs_kvm_trap_used(vmm->hv)]);
         fprintf(stderr, "    %-16s %s\n", "TSC page",
-                hvtlfs_tsc_page_state_text(
-                    hvtlfs_tsc_page_query(hvtlfs_kvm_partition(vmm->hv))));
+                hvtlfs_tsc_page_state_text(hvtlfs_tsc_page_query(hvtlfs_kvm_partition(vmm->hv))));
     }
     for (size_t i = 0; i < ROWS; i++) {
         if (rows[i].value != 0) {

@@ -120,9 +120,9 @@ static bool cpuid_set(struct cpu *cpu)
 
     if (set) {
         cpuid_identify(cpuid, cpu->number);
-        set = vmm->hv != NULL ? hyperv_cpu_init(cpu, cpuid)
-                              : ioctl(cpu->fd, KVM_SET_CPUID2, cpuid) == 0 ||
-                                    refused(vmm, "KVM_SET_CPUID2");
+        set = vmm->hv != NULL
+                  ? hyperv_cpu_init(cpu, cpuid)
+                  : ioctl(cpu->fd, KVM_SET_CPUID2, cpuid) == 0 || refused(vmm, "KVM_SET_CPUID2");
     }
     free(cpuid);
     return set;
@@ -311,8 +311,8 @@ static void *cpu_thread(void *argument)
     struct vmm *vmm = cpu->vmm;
 
     while (!atomic_load(&vmm->stop)) {
-        int result = vmm->hv != NULL ? hvtlfs_kvm_run(vmm->hv, cpu->number)
-                                     : ioctl(cpu->fd, KVM_RUN, 0);
+        int result =
+            vmm->hv != NULL ? hvtlfs_kvm_run(vmm->hv, cpu->number) : ioctl(cpu->fd, KVM_RUN, 0);
 
         if (result == 0) {
             exit_handle(cpu);

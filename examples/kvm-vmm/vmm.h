@@ -19,11 +19,11 @@ enum { VMM_MAX_CPUS = 16 };
 
 struct options {
     const char *kernel;
-    const char *initrd;  /* NULL: none */
-    const char *append;  /* the kernel's command line */
+    const char *initrd; /* NULL: none */
+    const char *append; /* the kernel's command line */
     uint32_t memory_mib;
     uint32_t cpus;
-    uint32_t timeout_s;  /* 0: none */
+    uint32_t timeout_s; /* 0: none */
     bool hyperv;
     struct hvtlfs_feature_list list;
     enum hvtlfs_kvm_trap trap;
@@ -81,7 +81,8 @@ struct vmm {
 struct entry {
     uint64_t rip;
     uint64_t rdi;
-    uint64_t rsi;     /* the guest's boot parameters; for an ELF guest the processor's number is added */
+    uint64_t
+        rsi; /* the guest's boot parameters; for an ELF guest the processor's number is added */
     bool all_at_once; /* every processor starts here; otherwise the first wakes the others */
 };
 

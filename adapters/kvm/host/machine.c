@@ -264,8 +264,8 @@ static void hv_configure(struct machine *machine, struct hvtlfs_kvm_config *conf
     config->trap = machine->options->trap == HVTLFS_TRAP_CUSTOM   ? HVTLFS_KVM_TRAP_OUT
                    : machine->options->trap == HVTLFS_TRAP_VMCALL ? HVTLFS_KVM_TRAP_CALL
                                                                   : HVTLFS_KVM_TRAP_NONE;
-    config->overlays = machine->options->copy_overlays ? HVTLFS_KVM_OVERLAYS_COPIED
-                                                       : HVTLFS_KVM_OVERLAYS_MAPPED;
+    config->overlays =
+        machine->options->copy_overlays ? HVTLFS_KVM_OVERLAYS_COPIED : HVTLFS_KVM_OVERLAYS_MAPPED;
     config->partition.features = machine->options->list.features;
     config->partition.spin_count = machine->options->list.spin_count;
     config->partition.vp_count = machine->vp_count;
@@ -288,9 +288,8 @@ static const char *hv_init(struct machine *machine)
         return machine->error.text;
     }
     wrong = vps_attach(machine);
-    return wrong != NULL
-               ? wrong
-               : connections_add(hvtlfs_kvm_partition(machine->hv), machine->vp_count);
+    return wrong != NULL ? wrong
+                         : connections_add(hvtlfs_kvm_partition(machine->hv), machine->vp_count);
 }
 
 static const char *memory_init(struct machine *machine)

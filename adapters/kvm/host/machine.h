@@ -44,8 +44,8 @@ struct machine {
     atomic_ullong port_exits; /* those that reached this program */
     atomic_ullong mmio_exits;
     atomic_bool stop;
-    atomic_bool reset;      /* the guest asked for a system reset */
-    pthread_mutex_t mutex;  /* guards what follows, and the console */
+    atomic_bool reset;     /* the guest asked for a system reset */
+    pthread_mutex_t mutex; /* guards what follows, and the console */
     pthread_cond_t changed;
     uint32_t threads; /* running */
     bool finished;

@@ -72,9 +72,11 @@ struct hvtlfs_kvm_error {
 /** How the guest's hypercalls reach user space. */
 enum hvtlfs_kvm_trap {
     HVTLFS_KVM_TRAP_AUTO = 0, /**< CALL where KVM can, else OUT. */
-    HVTLFS_KVM_TRAP_CALL = 1, /**< VMCALL or VMMCALL, intercepted by KVM_CAP_XEN_HVM; seen outside the
+    HVTLFS_KVM_TRAP_CALL =
+        1, /**< VMCALL or VMMCALL, intercepted by KVM_CAP_XEN_HVM; seen outside the
                                    hypercall page too. An error where KVM has not got it. */
-    HVTLFS_KVM_TRAP_OUT = 2,  /**< The hypercall page is an OUT to hvtlfs_kvm_config::port; works on every
+    HVTLFS_KVM_TRAP_OUT =
+        2, /**< The hypercall page is an OUT to hvtlfs_kvm_config::port; works on every
                                    KVM. Outside ring 0 the page gives #GP where the TLFS says #UD. */
     HVTLFS_KVM_TRAP_NONE = 3, /**< The page fails every call without an exit (#HVTLFS_TRAP_NONE). */
 };
@@ -94,7 +96,7 @@ enum hvtlfs_kvm_overlays {
 /** Who has the local APICs. */
 enum hvtlfs_kvm_apic {
     HVTLFS_KVM_APIC_KERNEL = 0, /**< KVM: KVM_CREATE_IRQCHIP or KVM_CAP_SPLIT_IRQCHIP. */
-    HVTLFS_KVM_APIC_VMM = 1, /**< The VMM, which then gives `request_interrupt`, `apic_read` and
+    HVTLFS_KVM_APIC_VMM = 1,    /**< The VMM, which then gives `request_interrupt`, `apic_read` and
                                   `apic_write` in hvtlfs_kvm_config::partition; a GUEST_IDLE then comes
                                   back as #HVTLFS_KVM_HALTED. */
 };
@@ -124,8 +126,8 @@ struct hvtlfs_kvm_config {
 
     void *context; /**< The VMM's own, for hvtlfs_kvm_context(). */
 
-    enum hvtlfs_kvm_trap trap;         /**< Default AUTO. */
-    uint8_t port;                      /**< I/O port of the OUT trap; default 0x5A. Nothing else may be there. */
+    enum hvtlfs_kvm_trap trap; /**< Default AUTO. */
+    uint8_t port; /**< I/O port of the OUT trap; default 0x5A. Nothing else may be there. */
     enum hvtlfs_kvm_overlays overlays; /**< Default COPIED. */
     enum hvtlfs_kvm_apic apic;         /**< Default KERNEL. */
 
@@ -275,7 +277,8 @@ HVTLFS_API HVTLFS_MUST_USE enum hvtlfs_status hvtlfs_kvm_vp_cpuid(struct hvtlfs_
 enum hvtlfs_kvm_result {
     HVTLFS_KVM_HANDLED = 0, /**< Run the VP again. */
     HVTLFS_KVM_YOURS = 1,   /**< The exit, or the error of KVM_RUN, is the VMM's; as KVM left it. */
-    HVTLFS_KVM_HALTED = 2,  /**< Only with #HVTLFS_KVM_APIC_VMM: as KVM_EXIT_HLT, but any pending interrupt
+    HVTLFS_KVM_HALTED =
+        2, /**< Only with #HVTLFS_KVM_APIC_VMM: as KVM_EXIT_HLT, but any pending interrupt
                                  ends it, even one that cannot get in (GUEST_IDLE, TLFS 7.5). */
 };
 
@@ -471,7 +474,7 @@ struct hvtlfs_kvm_counters {
     uint64_t interrupts;     /**< Interrupts requested for it. */
     uint64_t auto_eoi;       /**< Of these, injected without an in-service bit. */
     uint64_t idles;          /**< Times it idled in GUEST_IDLE. */
-    uint64_t unserved;       /**< Requests that KVM refused: interrupts, APIC, flushes; 0 in health. */
+    uint64_t unserved; /**< Requests that KVM refused: interrupts, APIC, flushes; 0 in health. */
 };
 
 /**
