@@ -34,10 +34,10 @@ struct hvtlfs_counters {
     uint64_t timer_ticks;      /**< Expirations of synthetic timers. */
     uint64_t timer_lateness;   /**< From when these were due to when the library was called, summed,
                                       in 100 ns. A time in the past when the guest set it is on time. */
-    uint64_t timer_lateness_most; /**< The most that one of them was late, in 100 ns. */
     uint64_t flushes;          /**< TLB flushes of this VP for at least one VP; a list in parts
                                       counts each part. */
     uint64_t flush_targets;    /**< VPs that these were for, summed. */
+    uint64_t timer_lateness_most; /**< The most that one tick was late, in 100 ns. */
 };
 
 /**
