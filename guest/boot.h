@@ -10,7 +10,7 @@
  *  - the PVH note (XEN_ELFNOTE_PHYS32_ENTRY), 32-bit protected mode without paging: VP 0 alone, no
  *    boot_info. The command line may say `vps=N`: the guest then starts N - 1 others itself, by INIT and
  *    SIPI to their local APICs, whose identifiers must be 1 to N - 1. `hole=ADDRESS` is hole_gpa below,
- *    `flags=N` are its flags if the host can do less than a real machine.
+ *    `flags=N` are its flags if the host can do less than a real machine, `argument=N` is its argument.
  *
  * The guest prints by bytes to BOOT_PORT_DEBUG and ends by a doubleword to BOOT_PORT_EXIT, 0 meaning
  * that all is well. Under QEMU these are `-debugcon` and `isa-debug-exit`.

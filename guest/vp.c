@@ -84,6 +84,7 @@ static void describe(const char *command_line)
     info.flags = (uint32_t)command_line_number(command_line, "flags=", BOOT_EVERYTHING);
     info.vp_count = vps >= 1 && vps <= BOOT_MAX_VPS ? (uint32_t)vps : 1;
     info.hole_gpa = command_line_number(command_line, "hole=", 0);
+    info.argument = (uint32_t)command_line_number(command_line, "argument=", 0);
     if (info.vp_count > 1) {
         memcpy((void *)(uintptr_t)at_gpa(SECONDARY_GPA), secondary16,
                (size_t)(secondary16_end - secondary16));
