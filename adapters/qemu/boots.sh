@@ -406,6 +406,13 @@ boot_conformance_icount() {
     conformance_guest 2 -icount shift=1,sleep=off
 }
 
+# The interrupt loop of ./dev bench --paper: exactly the exits that it must take
+boot_interrupt_loop() {
+    note=$(/usr/bin/python3 "$root/tests/bench/paper.py" --check --guest "$root/build/bin/interrupt-loop.elf" \
+        --qemu "$qemu" 2>&1) || problems+="$note"$'\n'
+    note=${note##*$'\n'}
+}
+
 # Unknown and impossible properties are errors with a reason
 boot_errors() {
     local status

@@ -377,7 +377,7 @@ boot() {
 # shellcheck source=long.sh
 . "$here/long.sh"
 
-quick=(bare two four intel amd newest clock-msr crash restore-tsc golden vmbus conformance conformance-four errors)
+quick=(bare two four intel amd newest clock-msr crash restore-tsc golden vmbus conformance conformance-four interrupt-loop errors)
 
 names() {
     sed -n 's/^boot_\([a-z0-9_]*\)() {$/\1/p' "$here/boots.sh" | tr _ -
