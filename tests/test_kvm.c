@@ -34,6 +34,7 @@ enum { KVM_FD = 900, VM_FD = 901, VCPU_FD = 910, VPS = 2, EXITS = 8, PORT = 0x5A
 #define RAM_SIZE (16u * HVTLFS_PAGE_SIZE)
 #define HYPERCALL_GPA UINT64_C(0x3000)
 #define RIP UINT64_C(0x3000)
+#define RFLAGS_IF UINT64_C(0x200)
 #define NOTHING (~0ul) /* 0 is KVM_CAP_IRQCHIP */
 
 /* ---- The KVM ---- */
@@ -53,6 +54,8 @@ struct fake_vcpu {
     uint64_t msr_value;
     uint64_t cr4_writes;  /* SET_SREGS that changed CR4 */
     unsigned completions; /* KVM_RUNs with immediate_exit */
+    unsigned taken[256];  /* interrupts of each vector that the guest took */
+    unsigned impossible;  /* those that no processor would have taken */
     struct kvm_cpuid2 *cpuid;
     bool cpuid_fixed;
     uint64_t tsc_offset;
@@ -175,6 +178,19 @@ static void take_exit(struct fake_vcpu *vcpu)
     }
 }
 
+/* Injected means taken, whether a processor would take it or not; so it is looked at here. */
+static void deliver(struct fake_vcpu *vcpu)
+{
+    if (!vcpu->events.interrupt.injected) {
+        return;
+    }
+    vcpu->impossible += (vcpu->regs.rflags & RFLAGS_IF) == 0 || vcpu->events.interrupt.shadow ||
+                        vcpu->mp_state != KVM_MP_STATE_RUNNABLE;
+    vcpu->taken[vcpu->events.interrupt.nr]++;
+    vcpu->events.interrupt.injected = 0;
+    vcpu->regs.rflags &= ~RFLAGS_IF;
+}
+
 static int run(struct fake_vcpu *vcpu)
 {
     __atomic_store_n(&vcpu->cpuid_fixed, true, __ATOMIC_SEQ_CST);
@@ -184,6 +200,7 @@ static int run(struct fake_vcpu *vcpu)
         vcpu->completions++;
         return interrupted(vcpu);
     }
+    deliver(vcpu);
     if (vcpu->next == vcpu->count) {
         spin(vcpu);
         return interrupted(vcpu);
@@ -229,6 +246,9 @@ static int vcpu_call(struct fake_vcpu *vcpu, unsigned long request, void *argume
         return 0;
     case KVM_SET_VCPU_EVENTS:
         memcpy(&vcpu->events, argument, sizeof vcpu->events);
+        if ((vcpu->events.flags & KVM_VCPUEVENT_VALID_PAYLOAD) == 0) {
+            vcpu->events.exception.pending = 0;
+        }
         return 0;
     case KVM_GET_LAPIC:
         memcpy(argument, &vcpu->lapic, sizeof vcpu->lapic);
@@ -458,6 +478,7 @@ static void serve(unsigned vp)
     }
     vcpu->run->exit_reason = 0;
     vcpu->count = vcpu->next = 0;
+    assert_int_equal(vcpu->impossible, 0);
 }
 
 static void identify(void)
@@ -1047,24 +1068,93 @@ static void test_auto_eoi_goes_past_the_apic_when_the_guest_can_take_it(void **s
     vcpu->regs.rflags = 2; /* interrupts off */
     assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 5, NULL), HVTLFS_OK);
     serve(0);
-    assert_int_equal(vcpu->events.interrupt.injected, 0);
+    assert_int_equal(vcpu->taken[0x90], 0);
     vcpu->regs.rflags = 0x202;
     vcpu->events.interrupt.shadow = 1;
     serve(0);
-    assert_int_equal(vcpu->events.interrupt.injected, 0);
+    assert_int_equal(vcpu->taken[0x90], 0);
     vcpu->events.interrupt.shadow = 0;
     vcpu->lapic.regs[0x80] = (char)0xA0; /* TPR above it */
     serve(0);
-    assert_int_equal(vcpu->events.interrupt.injected, 0);
+    assert_int_equal(vcpu->taken[0x90], 0);
     vcpu->lapic.regs[0x80] = 0;
     vcpu->mp_state = KVM_MP_STATE_HALTED;
-    for (unsigned i = 0; i < 100 && !vcpu->events.interrupt.injected; i++) {
-        serve(0);
-    }
-    assert_int_equal(vcpu->events.interrupt.injected, 1);
-    assert_int_equal(vcpu->events.interrupt.nr, 0x90);
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 1);
     assert_int_equal(vcpu->mp_state, KVM_MP_STATE_RUNNABLE);
     assert_int_equal(fake.msi_count, 0);
+}
+
+/* The handler runs with interrupts off and exits again and again: not once more for the same event, and
+ * for the next one only when it lets interrupts in. */
+static void test_auto_eoi_comes_once_for_each_event(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+
+    (void)state;
+    synic_on(true);
+    for (unsigned event = 1; event <= 3; event++) {
+        assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, event, NULL), HVTLFS_OK);
+        for (unsigned i = 0; i < 5; i++) {
+            exit_msr(0, KVM_EXIT_X86_WRMSR, HV_X64_MSR_EOM, 0);
+            exit_msr(0, KVM_EXIT_X86_RDMSR, HV_X64_MSR_SCONTROL, 0);
+            serve(0);
+            assert_int_equal(vcpu->taken[0x90], event);
+        }
+        vcpu->regs.rflags |= RFLAGS_IF;
+        serve(0);
+        assert_int_equal(vcpu->taken[0x90], event);
+    }
+    vcpu->regs.rflags &= ~RFLAGS_IF;
+    assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 4, NULL), HVTLFS_OK);
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 3);
+    vcpu->regs.rflags |= RFLAGS_IF;
+    serve(0);
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 4);
+}
+
+/* The registers that came with the exit say that interrupts are on; what the VMM has set since says that
+ * they are not, and it is later. */
+static void test_auto_eoi_goes_by_the_registers_of_now(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+
+    (void)state;
+    synic_on(true);
+    assert_true((runs[0].s.regs.regs.rflags & RFLAGS_IF) != 0);
+    assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 5, NULL), HVTLFS_OK);
+    runs[0].s.regs.regs.rflags &= ~RFLAGS_IF;
+    runs[0].kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 0);
+}
+
+/* An exit in the middle of a delivery, or of an instruction that faults, leaves KVM with an event of its
+ * own. With KVM_CAP_EXCEPTION_PAYLOAD the exception is pending and not injected. */
+static void test_auto_eoi_leaves_kvms_own_events_alone(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+
+    (void)state;
+    synic_on(true);
+    assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 5, NULL), HVTLFS_OK);
+    vcpu->events.interrupt.injected = 1;
+    vcpu->events.interrupt.nr = 0x41;
+    serve(0);
+    assert_int_equal(vcpu->taken[0x41], 1);
+    assert_int_equal(vcpu->taken[0x90], 0);
+    vcpu->regs.rflags |= RFLAGS_IF;
+    vcpu->events.exception.pending = 1;
+    vcpu->events.exception.nr = 13;
+    serve(0);
+    assert_int_equal(vcpu->events.exception.pending, 1);
+    assert_int_equal(vcpu->taken[0x90], 0);
+    vcpu->events.exception.pending = 0;
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 1);
+    assert_int_equal(vcpu->taken[0x41], 1);
 }
 
 /* ---- Memory ---- */
@@ -1356,6 +1446,9 @@ int main(void)
         TEST(test_the_caller_of_a_flush_waits_for_who_is_in_the_guest),
         TEST(test_an_interrupt_is_an_msi_to_the_vps_apic),
         TEST(test_auto_eoi_goes_past_the_apic_when_the_guest_can_take_it),
+        TEST(test_auto_eoi_comes_once_for_each_event),
+        TEST(test_auto_eoi_goes_by_the_registers_of_now),
+        TEST(test_auto_eoi_leaves_kvms_own_events_alone),
         TEST(test_bad_memory_slots_are_refused),
         TEST(test_a_mapped_overlay_is_a_read_only_slot_of_its_own),
         TEST(test_a_dirty_log_hears_of_the_librarys_writes),
