@@ -59,6 +59,9 @@ struct fake_vcpu {
     struct kvm_cpuid2 *cpuid;
     bool cpuid_fixed;
     uint64_t tsc_offset;
+    uint64_t tsc_adjust;
+    bool no_tsc_adjust;   /* its CPUID has none */
+    bool deaf_to_offsets; /* takes them, does not apply them */
 };
 
 struct fake {
@@ -223,6 +226,33 @@ static int cpuid_set(struct fake_vcpu *vcpu, const struct kvm_cpuid2 *cpuid)
     return 0;
 }
 
+/* Of the host's: no effect beside the value. Without the CPUID bit it is 0 for ever. */
+static int tsc_adjust(struct fake_vcpu *vcpu, bool set, struct kvm_msrs *msrs)
+{
+    if (msrs->nmsrs != 1 || msrs->entries[0].index != 0x3B) {
+        return 0;
+    }
+    if (set && !vcpu->no_tsc_adjust) {
+        vcpu->tsc_adjust = msrs->entries[0].data;
+    }
+    if (!set) {
+        msrs->entries[0].data = vcpu->tsc_adjust;
+    }
+    return 1;
+}
+
+static int tsc_offset(struct fake_vcpu *vcpu, bool set, const struct kvm_device_attr *attr)
+{
+    assert_int_equal(attr->group, KVM_VCPU_TSC_CTRL);
+    assert_int_equal(attr->attr, KVM_VCPU_TSC_OFFSET);
+    if (!set) {
+        memcpy((void *)(uintptr_t)attr->addr, &vcpu->tsc_offset, 8);
+    } else if (!vcpu->deaf_to_offsets) {
+        memcpy(&vcpu->tsc_offset, (const void *)(uintptr_t)attr->addr, 8);
+    }
+    return 0;
+}
+
 static int vcpu_call(struct fake_vcpu *vcpu, unsigned long request, void *argument)
 {
     switch (request) {
@@ -263,12 +293,12 @@ static int vcpu_call(struct fake_vcpu *vcpu, unsigned long request, void *argume
         return cpuid_set(vcpu, argument);
     case KVM_GET_TSC_KHZ:
         return (int)fake.khz;
-    case KVM_GET_DEVICE_ATTR: {
-        const struct kvm_device_attr *attr = argument;
-
-        memcpy((void *)(uintptr_t)attr->addr, &vcpu->tsc_offset, 8);
-        return 0;
-    }
+    case KVM_GET_DEVICE_ATTR:
+    case KVM_SET_DEVICE_ATTR:
+        return tsc_offset(vcpu, request == KVM_SET_DEVICE_ATTR, argument);
+    case KVM_GET_MSRS:
+    case KVM_SET_MSRS:
+        return tsc_adjust(vcpu, request == KVM_SET_MSRS, argument);
     default:
         return refuse(ENOTTY);
     }
@@ -878,7 +908,33 @@ static void test_the_vmms_msr_filter_follows_the_helpers(void **state)
     assert_int_equal(fake.filter.ranges[15].base, 0xE000); /* the old one stands */
     assert_int_equal(hvtlfs_kvm_msr_filter(hv, NULL, &trouble), HVTLFS_OK);
     assert_int_equal(fake.filter.ranges[0].base, 0x40000000);
-    assert_int_equal(fake.filter.ranges[1].nmsrs, 0);
+    assert_int_equal(fake.filter.ranges[1].base, 0x10); /* the guest's stores to its TSC */
+    assert_int_equal(fake.filter.ranges[1].flags, KVM_MSR_FILTER_WRITE);
+    assert_int_equal(fake.filter.ranges[2].base, 0x3B);
+    assert_int_equal(fake.filter.ranges[3].nmsrs, 0);
+}
+
+/* What the VMM's filter lets the guest store comes here; what it denies is the VMM's. */
+static void test_stores_to_the_tsc_are_the_vmms_if_it_wants_them(void **state)
+{
+    uint8_t bitmap[8] = {0xFF, 0xFF, 0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}; /* not 0x10 */
+    struct kvm_msr_filter filter = {.ranges[0] = {.flags = KVM_MSR_FILTER_WRITE, .nmsrs = 64}};
+
+    (void)state;
+    create_plain();
+    filter.ranges[0].bitmap = bitmap;
+    assert_int_equal(hvtlfs_kvm_msr_filter(hv, &filter, &trouble), HVTLFS_OK);
+    assert_int_equal(fake.filter.ranges[1].base, 0);
+    exit_msr(0, KVM_EXIT_X86_WRMSR, 0x10, 5);
+    serve(0);
+    assert_true(fake.vcpus[0].msr_fault);
+    memset(bitmap, 0xFF, sizeof bitmap);
+    assert_int_equal(hvtlfs_kvm_msr_filter(hv, &filter, &trouble), HVTLFS_OK);
+    assert_int_equal(fake.filter.ranges[1].base, 0x10);
+    assert_int_equal(fake.filter.ranges[3].nmsrs, 64);
+    exit_msr(0, KVM_EXIT_X86_WRMSR, 0x10, 5);
+    serve(0);
+    assert_false(fake.vcpus[0].msr_fault);
 }
 
 /* ---- Hypercalls ---- */
@@ -1290,12 +1346,10 @@ static void check_time(uint64_t least)
     assert_true(after < least + 600 * UINT64_C(10000000)); /* ten minutes: no leap */
 }
 
-static void test_time_follows_the_vcpus_tsc(void **state)
+static void create_with_page(void)
 {
     struct hvtlfs_kvm_config config = configuration();
-    uint64_t frozen;
 
-    (void)state;
     hvtlfs_features_add(&config.partition.features, HVTLFS_FEATURE_REFERENCE_TSC);
     hvtlfs_features_complete(&config.partition.features);
     config.partition.tsc_hz = UINT64_C(2000000000);
@@ -1306,17 +1360,83 @@ static void test_time_follows_the_vcpus_tsc(void **state)
     exit_msr(0, KVM_EXIT_X86_WRMSR, HV_X64_MSR_REFERENCE_TSC, 0x6001);
     serve(0);
     check_time(0);
+}
+
+static enum hvtlfs_tsc_page_state page_state(void)
+{
+    return hvtlfs_tsc_page_query(hvtlfs_kvm_partition(hv));
+}
+
+static void store_tsc(unsigned vp, uint32_t number, uint64_t value)
+{
+    exit_msr(vp, KVM_EXIT_X86_WRMSR, number, value);
+    serve(vp);
+    assert_false(fake.vcpus[vp].msr_fault);
+}
+
+static void test_time_goes_on_when_the_guest_moves_its_tsc(void **state)
+{
+    const uint64_t ahead = 0x7000000000000000;
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+    uint64_t old, time, tsc;
+
+    (void)state;
+    create_with_page();
+    old = vcpu->tsc_offset;
+    time = hvtlfs_reference_time(vp0());
+    store_tsc(0, 0x3B, ahead);
+    assert_int_equal(vcpu->tsc_offset, old + ahead);
+    assert_int_equal(vcpu->tsc_adjust, ahead);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_UNSYNCED);
+    store_tsc(1, 0x3B, ahead);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_VALID);
+    check_time(time);
+    store_tsc(0, 0x10, 12345);
+    tsc = __rdtsc() + vcpu->tsc_offset;
+    assert_in_range(tsc, 12345, 12345 + UINT64_C(600000000000));
+    assert_int_equal(vcpu->tsc_adjust, vcpu->tsc_offset - old);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_UNSYNCED);
+    store_tsc(0, 0x3B, ahead);
+    assert_int_equal(vcpu->tsc_offset, old + ahead);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_VALID);
+    check_time(time);
+}
+
+static void test_a_store_to_the_tsc_without_effect_moves_nothing(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+    uint64_t old;
+
+    (void)state;
+    create_with_page();
+    old = vcpu->tsc_offset;
+    vcpu->no_tsc_adjust = true;
+    store_tsc(0, 0x3B, 99);
+    assert_int_equal(vcpu->tsc_offset, old);
+    vcpu->no_tsc_adjust = false;
+    vcpu->deaf_to_offsets = true;
+    store_tsc(0, 0x3B, 99);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_VALID);
+    check_time(0);
+}
+
+static void test_time_follows_the_vcpus_tsc(void **state)
+{
+    uint64_t frozen;
+
+    (void)state;
+    create_with_page();
     assert_int_equal(hvtlfs_kvm_freeze(hv), HVTLFS_OK);
     frozen = hvtlfs_reference_time(vp0());
     fake.vcpus[0].tsc_offset += 123456789012345; /* restored from another machine */
     fake.vcpus[1].tsc_offset += 123456789012345;
     assert_int_equal(hvtlfs_kvm_thaw(hv, 0), HVTLFS_OK);
-    assert_int_equal(hvtlfs_tsc_page_query(hvtlfs_kvm_partition(hv)), HVTLFS_TSC_PAGE_VALID);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_VALID);
     check_time(frozen);
     assert_int_equal(hvtlfs_kvm_freeze(hv), HVTLFS_OK);
     fake.vcpus[1].tsc_offset += 5; /* not any more together */
     assert_int_equal(hvtlfs_kvm_thaw(hv, 0), HVTLFS_OK);
-    assert_int_equal(hvtlfs_tsc_page_query(hvtlfs_kvm_partition(hv)), HVTLFS_TSC_PAGE_UNSYNCED);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_UNSYNCED);
 }
 
 /* ---- Saving ---- */
@@ -1438,6 +1558,7 @@ int main(void)
         TEST(test_synthetic_msrs_are_answered),
         TEST(test_other_msrs_fault_as_without_the_exit_unless_the_vmm_asked),
         TEST(test_the_vmms_msr_filter_follows_the_helpers),
+        TEST(test_stores_to_the_tsc_are_the_vmms_if_it_wants_them),
         TEST(test_a_call_by_out_is_answered_wherever_rip_is),
         TEST(test_a_call_works_without_synced_registers),
         TEST(test_ud_stands_at_the_call_wherever_rip_is),
@@ -1453,6 +1574,8 @@ int main(void)
         TEST(test_a_mapped_overlay_is_a_read_only_slot_of_its_own),
         TEST(test_a_dirty_log_hears_of_the_librarys_writes),
         TEST(test_time_follows_the_vcpus_tsc),
+        TEST(test_time_goes_on_when_the_guest_moves_its_tsc),
+        TEST(test_a_store_to_the_tsc_without_effect_moves_nothing),
         TEST(test_state_goes_on_in_another_vm),
         TEST(test_damaged_states_are_refused),
         TEST(test_an_idle_vp_comes_back_to_its_vmm_and_ends_with_an_interrupt),
