@@ -34,6 +34,7 @@ enum { KVM_FD = 900, VM_FD = 901, VCPU_FD = 910, VPS = 2, EXITS = 8, PORT = 0x5A
 #define RAM_SIZE (16u * HVTLFS_PAGE_SIZE)
 #define HYPERCALL_GPA UINT64_C(0x3000)
 #define RIP UINT64_C(0x3000)
+#define RFLAGS_IF UINT64_C(0x200)
 #define NOTHING (~0ul) /* 0 is KVM_CAP_IRQCHIP */
 
 /* ---- The KVM ---- */
@@ -53,9 +54,14 @@ struct fake_vcpu {
     uint64_t msr_value;
     uint64_t cr4_writes;  /* SET_SREGS that changed CR4 */
     unsigned completions; /* KVM_RUNs with immediate_exit */
+    unsigned taken[256];  /* interrupts of each vector that the guest took */
+    unsigned impossible;  /* those that no processor would have taken */
     struct kvm_cpuid2 *cpuid;
     bool cpuid_fixed;
     uint64_t tsc_offset;
+    uint64_t tsc_adjust;
+    bool no_tsc_adjust;   /* its CPUID has none */
+    bool deaf_to_offsets; /* takes them, does not apply them */
 };
 
 struct fake {
@@ -175,6 +181,19 @@ static void take_exit(struct fake_vcpu *vcpu)
     }
 }
 
+/* Injected means taken, whether a processor would take it or not; so it is looked at here. */
+static void deliver(struct fake_vcpu *vcpu)
+{
+    if (!vcpu->events.interrupt.injected) {
+        return;
+    }
+    vcpu->impossible += (vcpu->regs.rflags & RFLAGS_IF) == 0 || vcpu->events.interrupt.shadow ||
+                        vcpu->mp_state != KVM_MP_STATE_RUNNABLE;
+    vcpu->taken[vcpu->events.interrupt.nr]++;
+    vcpu->events.interrupt.injected = 0;
+    vcpu->regs.rflags &= ~RFLAGS_IF;
+}
+
 static int run(struct fake_vcpu *vcpu)
 {
     __atomic_store_n(&vcpu->cpuid_fixed, true, __ATOMIC_SEQ_CST);
@@ -184,6 +203,7 @@ static int run(struct fake_vcpu *vcpu)
         vcpu->completions++;
         return interrupted(vcpu);
     }
+    deliver(vcpu);
     if (vcpu->next == vcpu->count) {
         spin(vcpu);
         return interrupted(vcpu);
@@ -203,6 +223,33 @@ static int cpuid_set(struct fake_vcpu *vcpu, const struct kvm_cpuid2 *cpuid)
     vcpu->cpuid = malloc(size);
     assert_non_null(vcpu->cpuid);
     memcpy(vcpu->cpuid, cpuid, size);
+    return 0;
+}
+
+/* Of the host's: no effect beside the value. Without the CPUID bit it is 0 for ever. */
+static int tsc_adjust(struct fake_vcpu *vcpu, bool set, struct kvm_msrs *msrs)
+{
+    if (msrs->nmsrs != 1 || msrs->entries[0].index != 0x3B) {
+        return 0;
+    }
+    if (set && !vcpu->no_tsc_adjust) {
+        vcpu->tsc_adjust = msrs->entries[0].data;
+    }
+    if (!set) {
+        msrs->entries[0].data = vcpu->tsc_adjust;
+    }
+    return 1;
+}
+
+static int tsc_offset(struct fake_vcpu *vcpu, bool set, const struct kvm_device_attr *attr)
+{
+    assert_int_equal(attr->group, KVM_VCPU_TSC_CTRL);
+    assert_int_equal(attr->attr, KVM_VCPU_TSC_OFFSET);
+    if (!set) {
+        memcpy((void *)(uintptr_t)attr->addr, &vcpu->tsc_offset, 8);
+    } else if (!vcpu->deaf_to_offsets) {
+        memcpy(&vcpu->tsc_offset, (const void *)(uintptr_t)attr->addr, 8);
+    }
     return 0;
 }
 
@@ -229,6 +276,9 @@ static int vcpu_call(struct fake_vcpu *vcpu, unsigned long request, void *argume
         return 0;
     case KVM_SET_VCPU_EVENTS:
         memcpy(&vcpu->events, argument, sizeof vcpu->events);
+        if ((vcpu->events.flags & KVM_VCPUEVENT_VALID_PAYLOAD) == 0) {
+            vcpu->events.exception.pending = 0;
+        }
         return 0;
     case KVM_GET_LAPIC:
         memcpy(argument, &vcpu->lapic, sizeof vcpu->lapic);
@@ -243,12 +293,12 @@ static int vcpu_call(struct fake_vcpu *vcpu, unsigned long request, void *argume
         return cpuid_set(vcpu, argument);
     case KVM_GET_TSC_KHZ:
         return (int)fake.khz;
-    case KVM_GET_DEVICE_ATTR: {
-        const struct kvm_device_attr *attr = argument;
-
-        memcpy((void *)(uintptr_t)attr->addr, &vcpu->tsc_offset, 8);
-        return 0;
-    }
+    case KVM_GET_DEVICE_ATTR:
+    case KVM_SET_DEVICE_ATTR:
+        return tsc_offset(vcpu, request == KVM_SET_DEVICE_ATTR, argument);
+    case KVM_GET_MSRS:
+    case KVM_SET_MSRS:
+        return tsc_adjust(vcpu, request == KVM_SET_MSRS, argument);
     default:
         return refuse(ENOTTY);
     }
@@ -458,6 +508,7 @@ static void serve(unsigned vp)
     }
     vcpu->run->exit_reason = 0;
     vcpu->count = vcpu->next = 0;
+    assert_int_equal(vcpu->impossible, 0);
 }
 
 static void identify(void)
@@ -857,7 +908,33 @@ static void test_the_vmms_msr_filter_follows_the_helpers(void **state)
     assert_int_equal(fake.filter.ranges[15].base, 0xE000); /* the old one stands */
     assert_int_equal(hvtlfs_kvm_msr_filter(hv, NULL, &trouble), HVTLFS_OK);
     assert_int_equal(fake.filter.ranges[0].base, 0x40000000);
-    assert_int_equal(fake.filter.ranges[1].nmsrs, 0);
+    assert_int_equal(fake.filter.ranges[1].base, 0x10); /* the guest's stores to its TSC */
+    assert_int_equal(fake.filter.ranges[1].flags, KVM_MSR_FILTER_WRITE);
+    assert_int_equal(fake.filter.ranges[2].base, 0x3B);
+    assert_int_equal(fake.filter.ranges[3].nmsrs, 0);
+}
+
+/* What the VMM's filter lets the guest store comes here; what it denies is the VMM's. */
+static void test_stores_to_the_tsc_are_the_vmms_if_it_wants_them(void **state)
+{
+    uint8_t bitmap[8] = {0xFF, 0xFF, 0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}; /* not 0x10 */
+    struct kvm_msr_filter filter = {.ranges[0] = {.flags = KVM_MSR_FILTER_WRITE, .nmsrs = 64}};
+
+    (void)state;
+    create_plain();
+    filter.ranges[0].bitmap = bitmap;
+    assert_int_equal(hvtlfs_kvm_msr_filter(hv, &filter, &trouble), HVTLFS_OK);
+    assert_int_equal(fake.filter.ranges[1].base, 0);
+    exit_msr(0, KVM_EXIT_X86_WRMSR, 0x10, 5);
+    serve(0);
+    assert_true(fake.vcpus[0].msr_fault);
+    memset(bitmap, 0xFF, sizeof bitmap);
+    assert_int_equal(hvtlfs_kvm_msr_filter(hv, &filter, &trouble), HVTLFS_OK);
+    assert_int_equal(fake.filter.ranges[1].base, 0x10);
+    assert_int_equal(fake.filter.ranges[3].nmsrs, 64);
+    exit_msr(0, KVM_EXIT_X86_WRMSR, 0x10, 5);
+    serve(0);
+    assert_false(fake.vcpus[0].msr_fault);
 }
 
 /* ---- Hypercalls ---- */
@@ -1047,24 +1124,93 @@ static void test_auto_eoi_goes_past_the_apic_when_the_guest_can_take_it(void **s
     vcpu->regs.rflags = 2; /* interrupts off */
     assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 5, NULL), HVTLFS_OK);
     serve(0);
-    assert_int_equal(vcpu->events.interrupt.injected, 0);
+    assert_int_equal(vcpu->taken[0x90], 0);
     vcpu->regs.rflags = 0x202;
     vcpu->events.interrupt.shadow = 1;
     serve(0);
-    assert_int_equal(vcpu->events.interrupt.injected, 0);
+    assert_int_equal(vcpu->taken[0x90], 0);
     vcpu->events.interrupt.shadow = 0;
     vcpu->lapic.regs[0x80] = (char)0xA0; /* TPR above it */
     serve(0);
-    assert_int_equal(vcpu->events.interrupt.injected, 0);
+    assert_int_equal(vcpu->taken[0x90], 0);
     vcpu->lapic.regs[0x80] = 0;
     vcpu->mp_state = KVM_MP_STATE_HALTED;
-    for (unsigned i = 0; i < 100 && !vcpu->events.interrupt.injected; i++) {
-        serve(0);
-    }
-    assert_int_equal(vcpu->events.interrupt.injected, 1);
-    assert_int_equal(vcpu->events.interrupt.nr, 0x90);
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 1);
     assert_int_equal(vcpu->mp_state, KVM_MP_STATE_RUNNABLE);
     assert_int_equal(fake.msi_count, 0);
+}
+
+/* The handler runs with interrupts off and exits again and again: not once more for the same event, and
+ * for the next one only when it lets interrupts in. */
+static void test_auto_eoi_comes_once_for_each_event(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+
+    (void)state;
+    synic_on(true);
+    for (unsigned event = 1; event <= 3; event++) {
+        assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, event, NULL), HVTLFS_OK);
+        for (unsigned i = 0; i < 5; i++) {
+            exit_msr(0, KVM_EXIT_X86_WRMSR, HV_X64_MSR_EOM, 0);
+            exit_msr(0, KVM_EXIT_X86_RDMSR, HV_X64_MSR_SCONTROL, 0);
+            serve(0);
+            assert_int_equal(vcpu->taken[0x90], event);
+        }
+        vcpu->regs.rflags |= RFLAGS_IF;
+        serve(0);
+        assert_int_equal(vcpu->taken[0x90], event);
+    }
+    vcpu->regs.rflags &= ~RFLAGS_IF;
+    assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 4, NULL), HVTLFS_OK);
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 3);
+    vcpu->regs.rflags |= RFLAGS_IF;
+    serve(0);
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 4);
+}
+
+/* The registers that came with the exit say that interrupts are on; what the VMM has set since says that
+ * they are not, and it is later. */
+static void test_auto_eoi_goes_by_the_registers_of_now(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+
+    (void)state;
+    synic_on(true);
+    assert_true((runs[0].s.regs.regs.rflags & RFLAGS_IF) != 0);
+    assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 5, NULL), HVTLFS_OK);
+    runs[0].s.regs.regs.rflags &= ~RFLAGS_IF;
+    runs[0].kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 0);
+}
+
+/* An exit in the middle of a delivery, or of an instruction that faults, leaves KVM with an event of its
+ * own. With KVM_CAP_EXCEPTION_PAYLOAD the exception is pending and not injected. */
+static void test_auto_eoi_leaves_kvms_own_events_alone(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+
+    (void)state;
+    synic_on(true);
+    assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 5, NULL), HVTLFS_OK);
+    vcpu->events.interrupt.injected = 1;
+    vcpu->events.interrupt.nr = 0x41;
+    serve(0);
+    assert_int_equal(vcpu->taken[0x41], 1);
+    assert_int_equal(vcpu->taken[0x90], 0);
+    vcpu->regs.rflags |= RFLAGS_IF;
+    vcpu->events.exception.pending = 1;
+    vcpu->events.exception.nr = 13;
+    serve(0);
+    assert_int_equal(vcpu->events.exception.pending, 1);
+    assert_int_equal(vcpu->taken[0x90], 0);
+    vcpu->events.exception.pending = 0;
+    serve(0);
+    assert_int_equal(vcpu->taken[0x90], 1);
+    assert_int_equal(vcpu->taken[0x41], 1);
 }
 
 /* ---- Memory ---- */
@@ -1200,12 +1346,10 @@ static void check_time(uint64_t least)
     assert_true(after < least + 600 * UINT64_C(10000000)); /* ten minutes: no leap */
 }
 
-static void test_time_follows_the_vcpus_tsc(void **state)
+static void create_with_page(void)
 {
     struct hvtlfs_kvm_config config = configuration();
-    uint64_t frozen;
 
-    (void)state;
     hvtlfs_features_add(&config.partition.features, HVTLFS_FEATURE_REFERENCE_TSC);
     hvtlfs_features_complete(&config.partition.features);
     config.partition.tsc_hz = UINT64_C(2000000000);
@@ -1216,17 +1360,83 @@ static void test_time_follows_the_vcpus_tsc(void **state)
     exit_msr(0, KVM_EXIT_X86_WRMSR, HV_X64_MSR_REFERENCE_TSC, 0x6001);
     serve(0);
     check_time(0);
+}
+
+static enum hvtlfs_tsc_page_state page_state(void)
+{
+    return hvtlfs_tsc_page_query(hvtlfs_kvm_partition(hv));
+}
+
+static void store_tsc(unsigned vp, uint32_t number, uint64_t value)
+{
+    exit_msr(vp, KVM_EXIT_X86_WRMSR, number, value);
+    serve(vp);
+    assert_false(fake.vcpus[vp].msr_fault);
+}
+
+static void test_time_goes_on_when_the_guest_moves_its_tsc(void **state)
+{
+    const uint64_t ahead = 0x7000000000000000;
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+    uint64_t old, time, tsc;
+
+    (void)state;
+    create_with_page();
+    old = vcpu->tsc_offset;
+    time = hvtlfs_reference_time(vp0());
+    store_tsc(0, 0x3B, ahead);
+    assert_int_equal(vcpu->tsc_offset, old + ahead);
+    assert_int_equal(vcpu->tsc_adjust, ahead);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_UNSYNCED);
+    store_tsc(1, 0x3B, ahead);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_VALID);
+    check_time(time);
+    store_tsc(0, 0x10, 12345);
+    tsc = __rdtsc() + vcpu->tsc_offset;
+    assert_in_range(tsc, 12345, 12345 + UINT64_C(600000000000));
+    assert_int_equal(vcpu->tsc_adjust, vcpu->tsc_offset - old);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_UNSYNCED);
+    store_tsc(0, 0x3B, ahead);
+    assert_int_equal(vcpu->tsc_offset, old + ahead);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_VALID);
+    check_time(time);
+}
+
+static void test_a_store_to_the_tsc_without_effect_moves_nothing(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+    uint64_t old;
+
+    (void)state;
+    create_with_page();
+    old = vcpu->tsc_offset;
+    vcpu->no_tsc_adjust = true;
+    store_tsc(0, 0x3B, 99);
+    assert_int_equal(vcpu->tsc_offset, old);
+    vcpu->no_tsc_adjust = false;
+    vcpu->deaf_to_offsets = true;
+    store_tsc(0, 0x3B, 99);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_VALID);
+    check_time(0);
+}
+
+static void test_time_follows_the_vcpus_tsc(void **state)
+{
+    uint64_t frozen;
+
+    (void)state;
+    create_with_page();
     assert_int_equal(hvtlfs_kvm_freeze(hv), HVTLFS_OK);
     frozen = hvtlfs_reference_time(vp0());
     fake.vcpus[0].tsc_offset += 123456789012345; /* restored from another machine */
     fake.vcpus[1].tsc_offset += 123456789012345;
     assert_int_equal(hvtlfs_kvm_thaw(hv, 0), HVTLFS_OK);
-    assert_int_equal(hvtlfs_tsc_page_query(hvtlfs_kvm_partition(hv)), HVTLFS_TSC_PAGE_VALID);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_VALID);
     check_time(frozen);
     assert_int_equal(hvtlfs_kvm_freeze(hv), HVTLFS_OK);
     fake.vcpus[1].tsc_offset += 5; /* not any more together */
     assert_int_equal(hvtlfs_kvm_thaw(hv, 0), HVTLFS_OK);
-    assert_int_equal(hvtlfs_tsc_page_query(hvtlfs_kvm_partition(hv)), HVTLFS_TSC_PAGE_UNSYNCED);
+    assert_int_equal(page_state(), HVTLFS_TSC_PAGE_UNSYNCED);
 }
 
 /* ---- Saving ---- */
@@ -1348,6 +1558,7 @@ int main(void)
         TEST(test_synthetic_msrs_are_answered),
         TEST(test_other_msrs_fault_as_without_the_exit_unless_the_vmm_asked),
         TEST(test_the_vmms_msr_filter_follows_the_helpers),
+        TEST(test_stores_to_the_tsc_are_the_vmms_if_it_wants_them),
         TEST(test_a_call_by_out_is_answered_wherever_rip_is),
         TEST(test_a_call_works_without_synced_registers),
         TEST(test_ud_stands_at_the_call_wherever_rip_is),
@@ -1356,10 +1567,15 @@ int main(void)
         TEST(test_the_caller_of_a_flush_waits_for_who_is_in_the_guest),
         TEST(test_an_interrupt_is_an_msi_to_the_vps_apic),
         TEST(test_auto_eoi_goes_past_the_apic_when_the_guest_can_take_it),
+        TEST(test_auto_eoi_comes_once_for_each_event),
+        TEST(test_auto_eoi_goes_by_the_registers_of_now),
+        TEST(test_auto_eoi_leaves_kvms_own_events_alone),
         TEST(test_bad_memory_slots_are_refused),
         TEST(test_a_mapped_overlay_is_a_read_only_slot_of_its_own),
         TEST(test_a_dirty_log_hears_of_the_librarys_writes),
         TEST(test_time_follows_the_vcpus_tsc),
+        TEST(test_time_goes_on_when_the_guest_moves_its_tsc),
+        TEST(test_a_store_to_the_tsc_without_effect_moves_nothing),
         TEST(test_state_goes_on_in_another_vm),
         TEST(test_damaged_states_are_refused),
         TEST(test_an_idle_vp_comes_back_to_its_vmm_and_ends_with_an_interrupt),

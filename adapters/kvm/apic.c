@@ -26,12 +26,6 @@ static const uint32_t msr_of[] = {
     [HVTLFS_APIC_TPR] = MSR_TPR,
 };
 
-/* struct kvm_msrs ends in an array of any size. */
-union one_msr {
-    struct kvm_msrs msrs;
-    uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
-};
-
 uint32_t hvti_kvm_apic_page_get(const struct kvm_lapic_state *page, unsigned offset)
 {
     uint32_t value = 0;
@@ -133,20 +127,16 @@ static bool page_write(struct hvti_kvm_vp *vp, enum hvtlfs_apic_register reg, ui
 
 bool hvti_kvm_apic_write(struct hvti_kvm_vp *vp, enum hvtlfs_apic_register reg, uint64_t value)
 {
-    union one_msr msr = {.msrs.nmsrs = 1};
-
-    msr.msrs.entries[0] = (struct kvm_msr_entry){.index = msr_of[reg], .data = value};
-    return hvti_kvm_vp_call(vp, KVM_SET_MSRS, &msr) == 1 || page_write(vp, reg, value);
+    return hvti_kvm_msr_set(vp, msr_of[reg], value) || page_write(vp, reg, value);
 }
 
 uint64_t hvti_kvm_apic_read(struct hvti_kvm_vp *vp, enum hvtlfs_apic_register reg)
 {
-    union one_msr msr = {.msrs.nmsrs = 1};
     struct kvm_lapic_state page;
+    uint64_t value;
 
-    msr.msrs.entries[0] = (struct kvm_msr_entry){.index = msr_of[reg]};
-    if (hvti_kvm_vp_call(vp, KVM_GET_MSRS, &msr) == 1) {
-        return msr.msrs.entries[0].data;
+    if (hvti_kvm_msr_get(vp, msr_of[reg], &value)) {
+        return value;
     }
     if (hvti_kvm_vp_call(vp, KVM_GET_LAPIC, &page) != 0) {
         return 0;

@@ -102,6 +102,7 @@ struct hvtlfs_kvm {
     bool sync_regs;   /* registers come with the exit */
     bool tsc_offsets; /* KVM tells them */
     atomic_uint msr_exits;
+    atomic_bool tsc_exits;         /* the guest's writes to its TSC come here */
     struct kvm_msr_filter *filter; /* the VMM's, or NULL; its bitmaps too */
 
     struct hvti_kvm_vp *vps;
@@ -207,6 +208,10 @@ void hvti_kvm_flush(struct hvti_kvm_vp *vp);
 /* CR3 as if the guest had moved it there. */
 bool hvti_kvm_cr3_set(struct hvti_kvm_vp *vp, uint64_t cr3);
 
+/* One MSR, as the host sees it. */
+bool hvti_kvm_msr_get(struct hvti_kvm_vp *vp, uint32_t number, uint64_t *value);
+bool hvti_kvm_msr_set(struct hvti_kvm_vp *vp, uint32_t number, uint64_t value);
+
 /* ---- interrupts.c ---- */
 
 /* Inject one of the interrupts without EOI, if one waits and can get in. */
@@ -277,6 +282,10 @@ uint64_t hvti_kvm_tsc_hz(const struct hvtlfs_kvm_config *config, int vcpu_fd);
 bool hvti_kvm_tsc_has_offsets(const struct hvtlfs_kvm_config *config);
 bool hvti_kvm_tsc_invariant(void);
 uint64_t hvti_kvm_guest_tsc(void *context, uint32_t vp_index);
+
+/* Do what KVM would for the guest's store to IA32_TSC or IA32_TSC_ADJUST, and tell the library. */
+void hvti_kvm_tsc_write(struct hvti_kvm_vp *vp, uint32_t msr, uint64_t value);
+enum { HVTI_KVM_MSR_TSC = 0x10, HVTI_KVM_MSR_TSC_ADJUST = 0x3B };
 
 /* A vCPU has come. */
 void hvti_kvm_tsc_attached(struct hvti_kvm_vp *vp);

@@ -78,6 +78,15 @@ static bool awake(struct hvti_kvm_vp *vp)
     return state.mp_state == KVM_MP_STATE_RUNNABLE;
 }
 
+/* An event of KVM's own, from an exit in the middle of a delivery or an instruction that faults, goes
+ * first. With KVM_CAP_EXCEPTION_PAYLOAD an exception is pending before it is injected. */
+static bool another_event(const struct kvm_vcpu_events *events)
+{
+    return events->exception.injected || events->exception.pending || events->nmi.injected ||
+           events->interrupt.injected || events->interrupt.shadow;
+}
+
+/* On the VP's own thread: what is read here stays true until the VP enters. */
 static bool inject(struct hvti_kvm_vp *vp, int vector)
 {
     struct kvm_vcpu_events events;
@@ -85,8 +94,7 @@ static bool inject(struct hvti_kvm_vp *vp, int vector)
 
     if (hvti_kvm_complete(vp) != 0 || hvti_kvm_vp_call(vp, KVM_GET_REGS, &regs) != 0 ||
         (regs.rflags & RFLAGS_IF) == 0 || hvti_kvm_vp_call(vp, KVM_GET_VCPU_EVENTS, &events) != 0 ||
-        events.exception.injected || events.interrupt.injected || events.interrupt.shadow ||
-        events.nmi.injected || !priority_allows(vp, vector) || !awake(vp)) {
+        another_event(&events) || !priority_allows(vp, vector) || !awake(vp)) {
         return false;
     }
     events.flags = 0;

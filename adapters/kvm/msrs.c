@@ -17,6 +17,7 @@ enum {
     COUNT = 0x200,
     COUNT_WITH_XEN = 0x240, /* up to HVTI_KVM_XEN_MSR */
     OUR_RANGES = 1,
+    TSC_RANGES = 2, /* if there is room */
 };
 
 #define OUR_EXITS (KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
@@ -69,6 +70,54 @@ static struct kvm_msr_filter *copy_filter(const struct kvm_msr_filter *from)
     return filter;
 }
 
+/* What the VMM's filter says to a store: KVM's rule, the first range that has the MSR decides. */
+static bool store_allowed(const struct kvm_msr_filter *filter, uint32_t msr)
+{
+    for (size_t i = 0; filter != NULL && i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+        const struct kvm_msr_filter_range *range = &filter->ranges[i];
+        uint32_t bit = msr - range->base;
+
+        if ((range->flags & KVM_MSR_FILTER_WRITE) != 0 && bit < range->nmsrs) {
+            return (range->bitmap[bit / 8] >> bit % 8 & 1) != 0;
+        }
+    }
+    return filter == NULL || (filter->flags & KVM_MSR_FILTER_DEFAULT_DENY) == 0;
+}
+
+static size_t ranges_of(const struct kvm_msr_filter *filter)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; filter != NULL && i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+        used += filter->ranges[i].nmsrs != 0;
+    }
+    return used;
+}
+
+/* Whether the guest's stores to its TSC are to come here: they are of use where KVM tells offsets, the
+ * VMM's if it wants them, and not worth more than its own ranges. */
+static bool tsc_wanted(const struct hvtlfs_kvm *kvm, const struct kvm_msr_filter *vmm)
+{
+    return kvm->tsc_offsets && store_allowed(vmm, HVTI_KVM_MSR_TSC) &&
+           store_allowed(vmm, HVTI_KVM_MSR_TSC_ADJUST) &&
+           ranges_of(vmm) <= KVM_MSR_FILTER_MAX_RANGES - OUR_RANGES - TSC_RANGES;
+}
+
+static size_t merge_tsc(struct kvm_msr_filter *merged, uint8_t *deny)
+{
+    static const uint32_t msrs[TSC_RANGES] = {HVTI_KVM_MSR_TSC, HVTI_KVM_MSR_TSC_ADJUST};
+
+    for (size_t i = 0; i < TSC_RANGES; i++) {
+        merged->ranges[OUR_RANGES + i] = (struct kvm_msr_filter_range){
+            .flags = KVM_MSR_FILTER_WRITE,
+            .nmsrs = 1,
+            .base = msrs[i],
+            .bitmap = deny,
+        };
+    }
+    return OUR_RANGES + TSC_RANGES;
+}
+
 /* Ours, then the VMM's. False when there is no room. */
 static bool merge(const struct hvtlfs_kvm *kvm, const struct kvm_msr_filter *vmm,
                   struct kvm_msr_filter *merged)
@@ -87,6 +136,9 @@ static bool merge(const struct hvtlfs_kvm *kvm, const struct kvm_msr_filter *vmm
                 .bitmap = deny,
             },
     };
+    if (tsc_wanted(kvm, vmm)) {
+        used = merge_tsc(merged, deny);
+    }
     for (size_t i = 0; vmm != NULL && i < KVM_MSR_FILTER_MAX_RANGES; i++) {
         if (vmm->ranges[i].nmsrs == 0) {
             continue;
@@ -112,6 +164,7 @@ static enum hvtlfs_status filter_set(struct hvtlfs_kvm *kvm, const struct kvm_ms
     if (hvti_kvm_vm_call(kvm, KVM_X86_SET_MSR_FILTER, &merged) != 0) {
         return hvti_kvm_fail(error, HVTLFS_ERR_HOST, errno, "KVM_X86_SET_MSR_FILTER");
     }
+    atomic_store(&kvm->tsc_exits, tsc_wanted(kvm, filter));
     return HVTLFS_OK;
 }
 
@@ -210,12 +263,25 @@ enum hvtlfs_kvm_result hvti_kvm_rdmsr(struct hvti_kvm_vp *vp)
     return result == HVTLFS_MSR_IDLE ? idle(vp) : HVTLFS_KVM_HANDLED;
 }
 
+static bool is_tsc(const struct hvti_kvm_vp *vp)
+{
+    return atomic_load(&vp->kvm->tsc_exits) && (vp->run->msr.index == HVTI_KVM_MSR_TSC ||
+                                                vp->run->msr.index == HVTI_KVM_MSR_TSC_ADJUST);
+}
+
+static enum hvtlfs_kvm_result tsc_written(struct hvti_kvm_vp *vp)
+{
+    hvti_kvm_tsc_write(vp, vp->run->msr.index, vp->run->msr.data);
+    answer(vp, &vp->count.msr_writes, HVTLFS_MSR_DONE);
+    return HVTLFS_KVM_HANDLED;
+}
+
 enum hvtlfs_kvm_result hvti_kvm_wrmsr(struct hvti_kvm_vp *vp)
 {
     enum hvtlfs_msr_result result = hvtlfs_msr_write(vp->vp, vp->run->msr.index, vp->run->msr.data);
 
     if (result == HVTLFS_MSR_UNCLAIMED) {
-        return not_ours(vp);
+        return is_tsc(vp) ? tsc_written(vp) : not_ours(vp);
     }
     answer(vp, &vp->count.msr_writes, result);
     return HVTLFS_KVM_HANDLED;

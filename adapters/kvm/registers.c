@@ -6,6 +6,32 @@
 
 #define CR4_PGE UINT64_C(0x80)
 
+/* struct kvm_msrs ends in an array of any size. */
+union one_msr {
+    struct kvm_msrs msrs;
+    uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+};
+
+bool hvti_kvm_msr_get(struct hvti_kvm_vp *vp, uint32_t number, uint64_t *value)
+{
+    union one_msr msr = {.msrs.nmsrs = 1};
+
+    msr.msrs.entries[0] = (struct kvm_msr_entry){.index = number};
+    if (hvti_kvm_vp_call(vp, KVM_GET_MSRS, &msr) != 1) {
+        return false;
+    }
+    *value = msr.msrs.entries[0].data;
+    return true;
+}
+
+bool hvti_kvm_msr_set(struct hvti_kvm_vp *vp, uint32_t number, uint64_t value)
+{
+    union one_msr msr = {.msrs.nmsrs = 1};
+
+    msr.msrs.entries[0] = (struct kvm_msr_entry){.index = number, .data = value};
+    return hvti_kvm_vp_call(vp, KVM_SET_MSRS, &msr) == 1;
+}
+
 bool hvti_kvm_regs_get(struct hvti_kvm_vp *vp, struct kvm_regs *regs, struct kvm_sregs *sregs)
 {
     if (vp->kvm->sync_regs) {

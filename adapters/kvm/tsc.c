@@ -96,6 +96,45 @@ static void offset_put(struct hvti_kvm_vp *vp, uint64_t offset)
     hvtlfs_tsc_changed(vp->vp, offset - old);
 }
 
+/* By how much the TSC has moved: some KVMs take an offset and do not apply it. */
+static uint64_t offset_move(struct hvti_kvm_vp *vp, uint64_t ticks)
+{
+    uint64_t old = offset_get(vp);
+    uint64_t wanted = old + ticks;
+    struct kvm_device_attr attr = {
+        .group = KVM_VCPU_TSC_CTRL,
+        .attr = KVM_VCPU_TSC_OFFSET,
+        .addr = (uintptr_t)&wanted,
+    };
+
+    if (hvti_kvm_vp_call(vp, KVM_SET_DEVICE_ATTR, &attr) != 0) {
+        hvti_kvm_count(&vp->count.unserved);
+    }
+    return offset_get(vp) - old;
+}
+
+/* A store of the host's means something else to KVM (a TSC that is to be like another's, an ADJUST that
+ * moves nothing), so the offset is moved here as the guest's store would. A VP whose CPUID has no
+ * TSC_ADJUST keeps its 0: KVM ignores the store, and so does this. */
+void hvti_kvm_tsc_write(struct hvti_kvm_vp *vp, uint32_t msr, uint64_t value)
+{
+    uint64_t adjust = 0;
+    uint64_t now = 0;
+    uint64_t ticks = value - hvti_kvm_guest_tsc(vp->kvm, vp->index);
+
+    (void)hvti_kvm_msr_get(vp, HVTI_KVM_MSR_TSC_ADJUST, &adjust);
+    if (msr == HVTI_KVM_MSR_TSC_ADJUST) {
+        ticks = value - adjust;
+    }
+    (void)hvti_kvm_msr_set(vp, HVTI_KVM_MSR_TSC_ADJUST, adjust + ticks);
+    if (msr == HVTI_KVM_MSR_TSC_ADJUST &&
+        !(hvti_kvm_msr_get(vp, HVTI_KVM_MSR_TSC_ADJUST, &now) && now == value)) {
+        return;
+    }
+    ticks = offset_move(vp, ticks);
+    offset_put(vp, atomic_load(&vp->tsc_offset) + ticks);
+}
+
 /* VPs that have no vCPU yet are taken to get the same, or the library would see them differ. */
 void hvti_kvm_tsc_attached(struct hvti_kvm_vp *vp)
 {

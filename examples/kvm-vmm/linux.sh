@@ -64,10 +64,9 @@ judge_one() {
     expect one '^HVT clockevent Hyper-V clockevent'
 }
 
-# With the APIC's timers: synthetic ones on two processors meet the fault described at job() in nearly
-# every boot.
 judge_two() {
     enlightened two 2
+    expect two '^HVT clockevent Hyper-V clockevent'
     expect two 'Using hypercall for remote TLB flush'
     expect two 'Using IPI hypercalls'
     expect two '^ +TLB flushes +[1-9]'
@@ -81,22 +80,14 @@ judge_bare() {
 
 boots=(one two bare)
 
-# One boot, up to three tries; what the last said. QEMU's emulation of nested SVM delivers an injected
-# interrupt twice now and then, the second time with interrupts off, which no kernel survives.
 job() {
-    local name=$1 arguments=$2
-    printf '%s\tfor try in 1 2 3; do /example-kvm-vmm --timeout 90 --initrd /guest.initrd %s /bed-kernel >/tmp/said 2>&1; ' \
-        "$name" "$arguments"
-    printf 'grep -q "guest switched off" /tmp/said && break; done; cat /tmp/said; echo "# try $try"\n'
+    printf '%s\t/example-kvm-vmm --timeout 90 --initrd /guest.initrd %s /bed-kernel\n' "$1" "$2"
 }
-
-without_timers=hv-relaxed,hv-vpindex,hv-vapic,hv-time,hv-frequencies,hv-runtime,hv-crash
-without_timers+=,hv-synic,hv-avic,hv-tlbflush,hv-ipi
 
 jobs_of() {
     local words='console=ttyS0 reboot=k panic=-1 nokaslr'
     job one "--append '$words hvt=time,work'"
-    job two "--cpus 2 --features $without_timers --append '$words hvt=time,work'"
+    job two "--cpus 2 --append '$words hvt=time,work'"
     job bare "--no-hyperv --append '$words'"
 }
 
@@ -113,15 +104,15 @@ jobs_of >"$work/jobs"
 # The bed fetches its kernel into WORK when it is not there yet; the guest boots the same one. What
 # ./dev kvm-nested has fetched serves here too.
 [[ -d $work/kernel || ! -d $build/nested/kernel ]] || cp -r "$build/nested/kernel" "$work/"
-BED_TIMEOUT=${BED_TIMEOUT:-900} "$root/tests/nested/bed.sh" "$work" "$work/jobs" \
+# One processor in the bed: with two, QEMU repeats injected interrupts (docs/KVM.md), which no kernel survives.
+BED_CPUS=${BED_CPUS:-1} BED_TIMEOUT=${BED_TIMEOUT:-900} "$root/tests/nested/bed.sh" "$work" "$work/jobs" \
     "$build/bin/example-kvm-vmm" "$work/guest.initrd" "$work/kernel/vmlinuz=/bed-kernel" || exit
 for name in "${boots[@]}"; do
     problems=
     "judge_$name"
     if [[ -z $problems ]]; then
         passed=$((passed + 1))
-        echo "ok $name: $(sed -n 's/^kvm-vmm: the guest //p' "$work/results/$name")," \
-            "$(sed -n 's/^# //p' "$work/results/$name")"
+        echo "ok $name: $(sed -n 's/^kvm-vmm: the guest //p' "$work/results/$name")"
     else
         failed=$((failed + 1))
         echo "not ok $name; $work/results/$name"

@@ -31,6 +31,7 @@ enum {
     VECTOR_GP = 13,
     HANDLER_GPA = 0x1100,
     STACK_GPA = 0x4000,
+    COUNT_GPA = 0x5000,
     CODE_GPA = 0x1000,
     RAM = 0x10000,
     SKIPPED = 77,
@@ -130,8 +131,19 @@ static void vcpu_close(const struct machine *machine, struct vcpu *vcpu)
 /* mov ecx, msr; rdmsr; out PORT, eax; then the same again. */
 static void code_reads(const struct machine *machine, uint32_t msr)
 {
-    const uint8_t code[] = {0x66, 0xB9, (uint8_t)msr, (uint8_t)(msr >> 8), (uint8_t)(msr >> 16),
-                            (uint8_t)(msr >> 24), 0x0F, 0x32, 0x66, 0xE7, PORT, 0xEB, 0xF3};
+    const uint8_t code[] = {0x66,
+                            0xB9,
+                            (uint8_t)msr,
+                            (uint8_t)(msr >> 8),
+                            (uint8_t)(msr >> 16),
+                            (uint8_t)(msr >> 24),
+                            0x0F,
+                            0x32,
+                            0x66,
+                            0xE7,
+                            PORT,
+                            0xEB,
+                            0xF3};
 
     memcpy(machine->ram + CODE_GPA, code, sizeof code);
 }
@@ -416,6 +428,142 @@ static void a_signal_brings_a_spinning_guest_out(void **state)
     machine_close(&machine);
 }
 
+/* mov ecx, GUEST_OS_ID; xor eax, eax; xor edx, edx; then for ever: inc eax; wrmsr; inc dword [COUNT_GPA] */
+static void code_writes(const struct machine *machine)
+{
+    const uint8_t code[] = {0x66, 0xB9, 0,    0,    0,    0x40, 0x66, 0x31, 0xC0, 0x66, 0x31, 0xD2,
+                            0x66, 0x40, 0x0F, 0x30, 0x66, 0xFF, 0x06, 0x00, 0x50, 0xEB, 0xF5};
+
+    memcpy(machine->ram + CODE_GPA, code, sizeof code);
+}
+
+static struct kvm_run *interrupted_run;
+static bool enough;
+
+static void wants_out(int signal)
+{
+    (void)signal;
+    __atomic_store_n(&interrupted_run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *sends_signals(void *thread)
+{
+    while (!__atomic_load_n(&enough, __ATOMIC_SEQ_CST)) {
+        (void)pthread_kill(*(pthread_t *)thread, SIGUSR1);
+        (void)usleep(700);
+    }
+    return NULL;
+}
+
+static uint64_t guest_os_id(const struct vcpu *vcpu)
+{
+    union {
+        struct kvm_msrs head;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } msrs = {.head.nmsrs = 1};
+
+    msrs.head.entries[0] = (struct kvm_msr_entry){.index = GUEST_OS_ID};
+    assert_int_equal(ioctl(vcpu->fd, KVM_GET_MSRS, &msrs), 1);
+    return msrs.head.entries[0].data;
+}
+
+/* Wherever the guest was brought out, each of its stores to the MSR was made once. */
+static uint32_t check_between_instructions(const struct machine *machine, const struct vcpu *vcpu)
+{
+    struct kvm_regs regs;
+    uint32_t count;
+    uint64_t written = guest_os_id(vcpu);
+
+    memcpy(&count, machine->ram + COUNT_GPA, sizeof count);
+    assert_int_equal(ioctl(vcpu->fd, KVM_GET_REGS, &regs), 0);
+    assert_true(regs.rip >= CODE_GPA && regs.rip < CODE_GPA + 23);
+    if (regs.rip >= CODE_GPA + 12) { /* in the loop, at INC, WRMSR, INC or JMP */
+        assert_int_equal(written, regs.rax - (regs.rip == CODE_GPA + 14));
+        assert_int_equal(count, written - (regs.rip == CODE_GPA + 16));
+    }
+    return count;
+}
+
+static void a_signal_in_a_served_exit_comes_through_and_nothing_is_done_twice(void **state)
+{
+    struct sigaction action = {.sa_handler = wants_out};
+    pthread_t self = pthread_self();
+    pthread_t sender;
+    struct machine machine;
+    struct vcpu vcpu;
+    uint32_t count = 0;
+
+    (void)state;
+    assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_writes(&machine);
+    interrupted_run = vcpu.run;
+    assert_int_equal(pthread_create(&sender, NULL, sends_signals, &self), 0);
+    (void)alarm(60);
+    for (unsigned i = 0; i < 100 || count < 100; i++) {
+        assert_int_equal(ioctl(vcpu.fd, KVM_RUN, 0), -1);
+        assert_int_equal(errno, EINTR);
+        __atomic_store_n(&vcpu.run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+        count = check_between_instructions(&machine, &vcpu);
+    }
+    (void)alarm(0);
+    __atomic_store_n(&enough, true, __ATOMIC_SEQ_CST);
+    assert_int_equal(pthread_join(sender, NULL), 0);
+    (void)signal(SIGUSR1, SIG_DFL);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+/* ---- A KVM that is not to be had ---- */
+
+static void without_permission_open_fails_as_ever(void **state)
+{
+    pid_t pid = fork();
+    int status = -1;
+
+    (void)state;
+    if (pid == 0) {
+        (void)alarm(20);
+        _exit(setuid(65534) != 0 || access("/dev/kvm", R_OK | W_OK) == 0 ||
+                      (open("/dev/kvm", O_RDWR | O_CLOEXEC) == -1 && errno == EACCES)
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* Behind us something says that there are no MSR filters. */
+static void a_missing_capability_is_named_and_kvm_is_as_it_was(void **state)
+{
+    FILE *said = tmpfile();
+    int error = dup(STDERR_FILENO);
+    char line[200] = "";
+    struct machine machine;
+    int vcpu;
+
+    (void)state;
+    assert_non_null(said);
+    assert_true(dup2(fileno(said), STDERR_FILENO) >= 0);
+    machine_open(&machine);
+    assert_true(dup2(error, STDERR_FILENO) >= 0);
+    (void)close(error);
+    rewind(said);
+    assert_non_null(fgets(line, sizeof line, said));
+    assert_non_null(strstr(line, "libhvtlfs-kvm-preload: Hyper-V is not offered"));
+    assert_non_null(strstr(line, "KVM_CAP_X86_MSR_FILTER"));
+    assert_null(fgets(line, sizeof line, said));
+    (void)fclose(said);
+    vcpu = ioctl(machine.vm, KVM_CREATE_VCPU, 0);
+    assert_true(vcpu >= 0);
+    (void)close(vcpu);
+    machine_close(&machine);
+}
+
+/* ---- Children ---- */
+
 /* In the child: its parent's VM is nobody's, a VM of its own is as good as any. 0 if so. */
 static int child(const struct vcpu *vcpu)
 {
@@ -495,8 +643,11 @@ static bool nothing_to_test(void)
     return !offered;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const struct CMUnitTest without_filters[] = {
+        cmocka_unit_test(a_missing_capability_is_named_and_kvm_is_as_it_was),
+    };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_that_are_too_short_say_how_long_they_must_be),
         cmocka_unit_test(what_cannot_be_is_absent),
@@ -506,10 +657,19 @@ int main(void)
         cmocka_unit_test(a_vcpu_made_later_has_its_vp),
         cmocka_unit_test(threads_come_and_go),
         cmocka_unit_test(a_signal_brings_a_spinning_guest_out),
+        cmocka_unit_test(a_signal_in_a_served_exit_comes_through_and_nothing_is_done_twice),
+        cmocka_unit_test(without_permission_open_fails_as_ever),
         cmocka_unit_test(a_child_can_do_nothing_to_its_parents_vm),
         cmocka_unit_test(connections_are_checked_as_kvm_does),
     };
 
+    if (argc == 2 && strcmp(argv[1], "--without-filters") == 0) {
+        if (access("/dev/kvm", R_OK | W_OK) != 0) {
+            puts("no /dev/kvm here");
+            return SKIPPED;
+        }
+        return cmocka_run_group_tests(without_filters, NULL, NULL);
+    }
     if (nothing_to_test()) {
         puts("no /dev/kvm here that libhvtlfs-kvm-preload.so could serve");
         return SKIPPED;

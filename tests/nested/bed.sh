@@ -9,7 +9,8 @@
 # JOBS has a line for each job, "NAME<tab>COMMAND"; a FILE is put into the bed's root directory, or at
 # PATH where it is given as FILE=PATH, and programs bring the libraries they need. What each job said lands
 # in WORK/results/NAME, its exit status in WORK/results/NAME.status. The kernel is fetched into WORK once.
-# BED_TIMEOUT (seconds, default 600) bounds the run. Exit status 0 if every job has ended.
+# BED_TIMEOUT (seconds, default 600) bounds the run. BED_CPUS (default 2): with one, interrupts that are
+# injected come once only (docs/KVM.md). Exit status 0 if every job has ended.
 
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
