@@ -53,6 +53,7 @@ struct fake_vcpu {
     uint64_t msr_value;
     uint64_t cr4_writes;  /* SET_SREGS that changed CR4 */
     unsigned completions; /* KVM_RUNs with immediate_exit */
+    unsigned parts;       /* that the instruction at hand still has for the VMM */
     struct kvm_cpuid2 *cpuid;
     bool cpuid_fixed;
     uint64_t tsc_offset;
@@ -179,6 +180,11 @@ static int run(struct fake_vcpu *vcpu)
 {
     __atomic_store_n(&vcpu->cpuid_fixed, true, __ATOMIC_SEQ_CST);
     sync_in(vcpu);
+    if (vcpu->parts != 0) { /* before it looks at immediate_exit */
+        vcpu->parts--;
+        vcpu->run->exit_reason = KVM_EXIT_MMIO;
+        return sync_out(vcpu, 0);
+    }
     finish_instruction(vcpu);
     if (__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST)) {
         vcpu->completions++;
@@ -1067,6 +1073,43 @@ static void test_auto_eoi_goes_past_the_apic_when_the_guest_can_take_it(void **s
     assert_int_equal(fake.msi_count, 0);
 }
 
+/* A store across two pages of a device is two exits, and KVM_RUN with immediate_exit gives the second. */
+static void test_an_instruction_with_more_parts_is_not_cut_short(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+
+    (void)state;
+    synic_on(true);
+    vcpu->regs.rflags = 0x202;
+    (void)next_exit(0, KVM_EXIT_MMIO);
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), 0);
+    assert_int_equal(vcpu->run->exit_reason, KVM_EXIT_MMIO);
+    vcpu->parts = 1;
+    assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 5, NULL), HVTLFS_OK);
+    vcpu->run->exit_reason = 0;
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), 0);
+    assert_int_equal(vcpu->run->exit_reason, KVM_EXIT_MMIO);
+    assert_int_equal(vcpu->events.interrupt.injected, 0);
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), -1); /* it ends, without a step further */
+    assert_int_equal(errno, EINTR);
+    (void)next_exit(0, KVM_EXIT_DEBUG);
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), 0);
+    assert_int_equal(vcpu->events.interrupt.injected, 1);
+    assert_int_equal(vcpu->events.interrupt.nr, 0x90);
+}
+
+static void test_settling_tells_of_another_part(void **state)
+{
+    (void)state;
+    create_plain();
+    (void)next_exit(0, KVM_EXIT_MMIO);
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), 0);
+    fake.vcpus[0].parts = 1;
+    assert_int_equal(hvtlfs_kvm_settle(hv, 0), 1);
+    assert_int_equal(fake.vcpus[0].run->exit_reason, KVM_EXIT_MMIO);
+    assert_int_equal(hvtlfs_kvm_settle(hv, 0), 0);
+}
+
 /* ---- Memory ---- */
 
 static struct kvm_userspace_memory_region region(uint32_t slot, uint64_t gpa, uint64_t size)
@@ -1356,6 +1399,8 @@ int main(void)
         TEST(test_the_caller_of_a_flush_waits_for_who_is_in_the_guest),
         TEST(test_an_interrupt_is_an_msi_to_the_vps_apic),
         TEST(test_auto_eoi_goes_past_the_apic_when_the_guest_can_take_it),
+        TEST(test_an_instruction_with_more_parts_is_not_cut_short),
+        TEST(test_settling_tells_of_another_part),
         TEST(test_bad_memory_slots_are_refused),
         TEST(test_a_mapped_overlay_is_a_read_only_slot_of_its_own),
         TEST(test_a_dirty_log_hears_of_the_librarys_writes),

@@ -317,6 +317,16 @@ static bool program_wants_out(const struct vcpu *vcpu)
     return __atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST) == 1;
 }
 
+/* KVM, too, finishes the instruction first, which may have another part for the program. */
+static int finished_for_program(struct vcpu *vcpu, struct hvtlfs_kvm *hv)
+{
+    if (hvtlfs_kvm_settle(hv, vcpu->vp_index) > 0) {
+        return 0;
+    }
+    errno = EINTR;
+    return -1;
+}
+
 static int run_served(struct vcpu *vcpu, struct hvtlfs_kvm *hv)
 {
     int result;
@@ -329,9 +339,7 @@ static int run_served(struct vcpu *vcpu, struct hvtlfs_kvm *hv)
         } else if (errno != EINTR) {
             return -1;
         } else if (program_wants_out(vcpu)) {
-            (void)hvtlfs_kvm_settle(hv, vcpu->vp_index);
-            errno = EINTR;
-            return -1;
+            return finished_for_program(vcpu, hv);
         }
     }
 }
