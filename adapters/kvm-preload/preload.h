@@ -132,7 +132,7 @@ uint64_t vm_age(const struct vm *vm);
 /* hyperv.c: the partition of a VM. With the VM's lock; returns NULL where there is none (yet). */
 struct hvtlfs_kvm *hyperv_wanted(struct vcpu *vcpu);
 void hyperv_vcpu_added(struct vm *vm, struct vcpu *vcpu);
-bool hyperv_connect(struct vm *vm, struct connection *connection);
+bool hyperv_connect(struct vm *vm, const struct connection *connection);
 struct hvtlfs_vp *vcpu_vp(const struct vcpu *vcpu);
 void hyperv_tsc_changed(struct vm *vm);
 void hyperv_age_set(struct vm *vm); /* with the VM's lock */
