@@ -164,8 +164,8 @@ static void attach(struct vm *vm, struct vcpu *vcpu)
 {
     struct hvtlfs_kvm_error error;
 
-    vcpu->attached = hvtlfs_kvm_vp_attach(vm->hv, vcpu->vp_index, vcpu->fd, vcpu->run, &error) ==
-                     HVTLFS_OK;
+    vcpu->attached =
+        hvtlfs_kvm_vp_attach(vm->hv, vcpu->vp_index, vcpu->fd, vcpu->run, &error) == HVTLFS_OK;
     if (vcpu->attached) {
         msrs_replay(vcpu);
     } else {
@@ -270,9 +270,8 @@ void hyperv_vcpu_added(struct vm *vm, struct vcpu *vcpu)
 
 struct hvtlfs_vp *vcpu_vp(const struct vcpu *vcpu)
 {
-    return vcpu->attached
-               ? hvtlfs_partition_vp(hvtlfs_kvm_partition(vcpu->vm->hv), vcpu->vp_index)
-               : NULL;
+    return vcpu->attached ? hvtlfs_partition_vp(hvtlfs_kvm_partition(vcpu->vm->hv), vcpu->vp_index)
+                          : NULL;
 }
 
 /* The rates and offsets are read again; KVM has no word for "changed". While a VP is in the guest that

@@ -130,8 +130,19 @@ static void vcpu_close(const struct machine *machine, struct vcpu *vcpu)
 /* mov ecx, msr; rdmsr; out PORT, eax; then the same again. */
 static void code_reads(const struct machine *machine, uint32_t msr)
 {
-    const uint8_t code[] = {0x66, 0xB9, (uint8_t)msr, (uint8_t)(msr >> 8), (uint8_t)(msr >> 16),
-                            (uint8_t)(msr >> 24), 0x0F, 0x32, 0x66, 0xE7, PORT, 0xEB, 0xF3};
+    const uint8_t code[] = {0x66,
+                            0xB9,
+                            (uint8_t)msr,
+                            (uint8_t)(msr >> 8),
+                            (uint8_t)(msr >> 16),
+                            (uint8_t)(msr >> 24),
+                            0x0F,
+                            0x32,
+                            0x66,
+                            0xE7,
+                            PORT,
+                            0xEB,
+                            0xF3};
 
     memcpy(machine->ram + CODE_GPA, code, sizeof code);
 }
@@ -502,10 +513,8 @@ static void route_set(const struct machine *machine, uint32_t gsi)
 
 static int line(const struct machine *machine, int event, uint32_t flags, int resample)
 {
-    struct kvm_irqfd told = {.fd = (uint32_t)event,
-                             .gsi = 24,
-                             .flags = flags,
-                             .resamplefd = (uint32_t)resample};
+    struct kvm_irqfd told = {
+        .fd = (uint32_t)event, .gsi = 24, .flags = flags, .resamplefd = (uint32_t)resample};
 
     return ioctl(machine->vm, KVM_IRQFD, &told) == 0 ? 0 : errno;
 }
