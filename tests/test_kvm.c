@@ -1346,6 +1346,12 @@ static void test_damaged_states_are_refused(void **state)
     saved[own] ^= 1;
     assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_FORMAT);
     saved[own] ^= 1;
+    saved[own + 16 + 8] = 2; /* of the first VP: no flag */
+    assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_FORMAT);
+    saved[own + 16 + 8] = 0;
+    saved[own + 16 + 16 + 1] = 0x80; /* vector 15: an exception's (TLFS 11.8.5: 16 and above) */
+    assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_FORMAT);
+    saved[own + 16 + 16 + 1] = 0;
     assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_OK);
 }
 
