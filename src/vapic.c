@@ -95,24 +95,6 @@ static enum bit clear_bit_locked(struct hvtlfs_vp *vp)
     return was_set ? BIT_WAS_SET : BIT_WAS_CLEAR;
 }
 
-UNUSUAL static enum bit clear_copied_bit(struct hvtlfs_vp *vp)
-{
-    enum bit bit;
-
-    hvti_lock(vp->partition);
-    bit = clear_bit_locked(vp);
-    hvti_unlock(vp->partition);
-    return bit;
-}
-
-static enum bit clear_bit(struct hvtlfs_vp *vp)
-{
-    if (vp->vapic.eoi_bit == HVTI_EOI_BIT_MAPPED) {
-        return clear_mapped_bit(vp) ? BIT_WAS_SET : BIT_WAS_CLEAR;
-    }
-    return clear_copied_bit(vp);
-}
-
 /* ---- Lazy EOI ---- */
 
 /* The VP's own thread moves its page, so no lock is needed to see where it is. */
@@ -197,15 +179,21 @@ enum hvtlfs_lazy_eoi hvtlfs_lazy_eoi_withdraw(struct hvtlfs_vp *vp)
     return found;
 }
 
-/* Another thread was first: it is withdrawing behind the lock, or has done so. */
-UNUSUAL static uint32_t collect_after_withdrawal(struct hvtlfs_vp *vp)
+/* Behind the lock, as a withdrawal and for its sake: whoever withdraws meanwhile is told what came of it.
+ * Also where another thread was first, and is withdrawing or has done so. */
+UNUSUAL static uint32_t collect_locked(struct hvtlfs_vp *vp)
 {
-    uint32_t state;
+    uint32_t vector = __atomic_load_n(&vp->vapic.lazy, __ATOMIC_ACQUIRE) & LAZY_VECTOR;
+    bool ended;
 
     hvti_lock(vp->partition);
-    state = __atomic_exchange_n(&vp->vapic.lazy, LAZY_IDLE, __ATOMIC_ACQ_REL);
+    (void)revoke(vp);
+    ended = __atomic_load_n(&vp->vapic.lazy, __ATOMIC_RELAXED) == (LAZY_ENDED | vector);
+    if (ended) {
+        __atomic_store_n(&vp->vapic.lazy, LAZY_IDLE, __ATOMIC_RELEASE);
+    }
     hvti_unlock(vp->partition);
-    return state == LAZY_IDLE ? HVTLFS_NO_EOI : state & LAZY_VECTOR;
+    return ended ? vector : HVTLFS_NO_EOI;
 }
 
 uint32_t hvtlfs_lazy_eoi_collect(struct hvtlfs_vp *vp)
@@ -216,21 +204,12 @@ uint32_t hvtlfs_lazy_eoi_collect(struct hvtlfs_vp *vp)
     if (state == LAZY_IDLE) {
         return HVTLFS_NO_EOI;
     }
-    if (state >= LAZY_REVOKING ||
+    if (vp->vapic.eoi_bit != HVTI_EOI_BIT_MAPPED || state >= LAZY_REVOKING ||
         !__atomic_compare_exchange_n(&vp->vapic.lazy, &state, LAZY_IDLE, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE)) {
-        return collect_after_withdrawal(vp);
+        return collect_locked(vp);
     }
-    switch (clear_bit(vp)) {
-    case BIT_WAS_CLEAR:
-        return vector;
-    case BIT_OUT_OF_REACH: /* still set for all we know: whoever clears it owes us an EOI */
-        __atomic_store_n(&vp->vapic.lazy, state, __ATOMIC_RELEASE);
-        return HVTLFS_NO_EOI;
-    case BIT_WAS_SET:
-    default:
-        return HVTLFS_NO_EOI;
-    }
+    return clear_mapped_bit(vp) ? HVTLFS_NO_EOI : vector;
 }
 
 static inline void end_of_interrupt(struct hvtlfs_vp *vp, uint32_t value)

@@ -5,6 +5,9 @@
  */
 #include "fixture.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+
 #include <hvtlfs/state.h>
 #include <hvtlfs/synic.h>
 #include <hvtlfs/time.h>
@@ -140,6 +143,85 @@ static void an_arming_that_cannot_be_looked_at_stays(void **state)
     fixture_stop(&fixture);
 }
 
+/* A thread that withdraws while the VP's own looks at the bit; each waits at most for the other's lock. */
+static struct {
+    bool armed; /* start the thread at the next exchange */
+    bool started;
+    pthread_t thread;
+    sem_t came; /* to the lock, or back */
+    enum hvtlfs_lazy_eoi found;
+} withdrawal;
+
+static pthread_mutex_t partition_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void on_lock(void *context)
+{
+    (void)context;
+    if (withdrawal.started && pthread_equal(pthread_self(), withdrawal.thread)) {
+        (void)sem_post(&withdrawal.came);
+    }
+    (void)pthread_mutex_lock(&partition_lock);
+}
+
+static void on_unlock(void *context)
+{
+    (void)context;
+    (void)pthread_mutex_unlock(&partition_lock);
+}
+
+static void *withdraw(void *argument)
+{
+    while (!__atomic_load_n(&withdrawal.started, __ATOMIC_ACQUIRE)) {
+    }
+    withdrawal.found = hvtlfs_lazy_eoi_withdraw(argument);
+    (void)sem_post(&withdrawal.came);
+    return NULL;
+}
+
+static bool refused_meanwhile(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
+                              bool *done)
+{
+    (void)context;
+    (void)gpa;
+    (void)expected;
+    (void)desired;
+    *done = !withdrawal.armed;
+    if (withdrawal.armed && !withdrawal.started) {
+        assert_int_equal(pthread_create(&withdrawal.thread, NULL, withdraw, fixture.vp), 0);
+        __atomic_store_n(&withdrawal.started, true, __ATOMIC_RELEASE);
+        (void)sem_wait(&withdrawal.came);
+    }
+    return !withdrawal.armed;
+}
+
+static void let_another_in(struct hvtlfs_config *config)
+{
+    config->ops.lock = on_lock;
+    config->ops.unlock = on_unlock;
+    config->ops.gpa_compare_exchange = refused_meanwhile;
+}
+
+/* reading: while a look that memory refused was under way, nothing seemed to be armed. */
+static void an_arming_that_is_being_looked_at_is_not_forgotten(void **state)
+{
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "vapic";
+    fixture.options.copies_overlays = true;
+    fixture.adjust = let_another_in;
+    fixture_start(&fixture);
+    assert_int_equal(sem_init(&withdrawal.came, 0, 0), 0);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, 0x40000073, 0x5001), HVTLFS_MSR_DONE);
+    assert_true(hvtlfs_lazy_eoi_arm(fixture.vp, 0x31, HVTLFS_TRIGGER_EDGE, false));
+    withdrawal.armed = true;
+    assert_int_equal(hvtlfs_lazy_eoi_collect(fixture.vp), HVTLFS_NO_EOI);
+    assert_int_equal(pthread_join(withdrawal.thread, NULL), 0);
+    assert_int_equal(withdrawal.found, HVTLFS_LAZY_EOI_ENDED);
+    withdrawal.armed = false;
+    (void)sem_destroy(&withdrawal.came);
+    fixture_stop(&fixture);
+}
+
 /* fuzz_model: two SINTs shared a vector, one auto-EOI; the other's interrupt said it was not. */
 static void an_interrupt_says_of_its_vector_what_the_question_says(void **state)
 {
@@ -168,6 +250,7 @@ int main(void)
         cmocka_unit_test(a_page_that_cannot_give_back_what_it_covers_stays),
         cmocka_unit_test(a_tsc_page_that_could_not_be_withdrawn_is_tried_again),
         cmocka_unit_test(an_arming_that_cannot_be_looked_at_stays),
+        cmocka_unit_test(an_arming_that_is_being_looked_at_is_not_forgotten),
         cmocka_unit_test(an_interrupt_says_of_its_vector_what_the_question_says),
     };
 

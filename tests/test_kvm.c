@@ -56,6 +56,7 @@ struct fake_vcpu {
     unsigned completions; /* KVM_RUNs with immediate_exit */
     unsigned taken[256];  /* interrupts of each vector that the guest took */
     unsigned impossible;  /* those that no processor would have taken */
+    unsigned parts;       /* that the instruction at hand still has for the VMM */
     struct kvm_cpuid2 *cpuid;
     bool cpuid_fixed;
     uint64_t tsc_offset;
@@ -198,6 +199,11 @@ static int run(struct fake_vcpu *vcpu)
 {
     __atomic_store_n(&vcpu->cpuid_fixed, true, __ATOMIC_SEQ_CST);
     sync_in(vcpu);
+    if (vcpu->parts != 0) { /* before it looks at immediate_exit */
+        vcpu->parts--;
+        vcpu->run->exit_reason = KVM_EXIT_MMIO;
+        return sync_out(vcpu, 0);
+    }
     finish_instruction(vcpu);
     if (__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST)) {
         vcpu->completions++;
@@ -1213,6 +1219,42 @@ static void test_auto_eoi_leaves_kvms_own_events_alone(void **state)
     assert_int_equal(vcpu->taken[0x41], 1);
 }
 
+/* A store across two pages of a device is two exits, and KVM_RUN with immediate_exit gives the second. */
+static void test_an_instruction_with_more_parts_is_not_cut_short(void **state)
+{
+    struct fake_vcpu *vcpu = &fake.vcpus[0];
+
+    (void)state;
+    synic_on(true);
+    vcpu->regs.rflags = 0x202;
+    (void)next_exit(0, KVM_EXIT_MMIO);
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), 0);
+    assert_int_equal(vcpu->run->exit_reason, KVM_EXIT_MMIO);
+    vcpu->parts = 1;
+    assert_int_equal(hvtlfs_synic_signal_event(vp0(), 0, 5, NULL), HVTLFS_OK);
+    vcpu->run->exit_reason = 0;
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), 0);
+    assert_int_equal(vcpu->run->exit_reason, KVM_EXIT_MMIO);
+    assert_int_equal(vcpu->taken[0x90], 0);
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), -1); /* it ends, without a step further */
+    assert_int_equal(errno, EINTR);
+    (void)next_exit(0, KVM_EXIT_DEBUG);
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), 0);
+    assert_int_equal(vcpu->taken[0x90], 1);
+}
+
+static void test_settling_tells_of_another_part(void **state)
+{
+    (void)state;
+    create_plain();
+    (void)next_exit(0, KVM_EXIT_MMIO);
+    assert_int_equal(hvtlfs_kvm_run(hv, 0), 0);
+    fake.vcpus[0].parts = 1;
+    assert_int_equal(hvtlfs_kvm_settle(hv, 0), 1);
+    assert_int_equal(fake.vcpus[0].run->exit_reason, KVM_EXIT_MMIO);
+    assert_int_equal(hvtlfs_kvm_settle(hv, 0), 0);
+}
+
 /* ---- Memory ---- */
 
 static struct kvm_userspace_memory_region region(uint32_t slot, uint64_t gpa, uint64_t size)
@@ -1513,6 +1555,12 @@ static void test_damaged_states_are_refused(void **state)
     saved[own] ^= 1;
     assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_FORMAT);
     saved[own] ^= 1;
+    saved[own + 16 + 8] = 2; /* of the first VP: no flag */
+    assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_FORMAT);
+    saved[own + 16 + 8] = 0;
+    saved[own + 16 + 16 + 1] = 0x80; /* vector 15: an exception's (TLFS 11.8.5: 16 and above) */
+    assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_FORMAT);
+    saved[own + 16 + 16 + 1] = 0;
     assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_OK);
 }
 
@@ -1570,6 +1618,8 @@ int main(void)
         TEST(test_auto_eoi_comes_once_for_each_event),
         TEST(test_auto_eoi_goes_by_the_registers_of_now),
         TEST(test_auto_eoi_leaves_kvms_own_events_alone),
+        TEST(test_an_instruction_with_more_parts_is_not_cut_short),
+        TEST(test_settling_tells_of_another_part),
         TEST(test_bad_memory_slots_are_refused),
         TEST(test_a_mapped_overlay_is_a_read_only_slot_of_its_own),
         TEST(test_a_dirty_log_hears_of_the_librarys_writes),

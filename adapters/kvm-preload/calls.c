@@ -82,7 +82,9 @@ static int opened(int fd, const char *path)
 
 static unsigned mode_of(int flags, va_list arguments)
 {
-    return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, unsigned) : 0;
+    bool makes = (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE;
+
+    return makes ? va_arg(arguments, unsigned) : 0;
 }
 
 /* Define NAME, of the form of open(2), in front of the C library's. */

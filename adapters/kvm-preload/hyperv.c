@@ -124,27 +124,33 @@ static uint32_t vps_fill(const struct vm *vm, struct hvtlfs_vp_config *vps)
 
 /* ---- Connections ---- */
 
+/* With the lock: the program may be taking the connection away, and its descriptor become another file's. */
 static uint16_t signalled(void *context, uint32_t vp_index, uint32_t connection_id, uint32_t flag)
 {
-    const struct connection *connection = context;
+    struct vm *vm = context;
+    const struct connection *connection;
     uint64_t one = 1;
 
     (void)vp_index;
-    (void)connection_id;
     (void)flag;
-    (void)!write(connection->event, &one, sizeof one);
-    return HV_STATUS_SUCCESS;
+    (void)pthread_mutex_lock(&vm->lock);
+    connection = vm_connection(vm, connection_id);
+    if (connection != NULL) {
+        (void)!write(connection->event, &one, sizeof one);
+    }
+    (void)pthread_mutex_unlock(&vm->lock);
+    return connection != NULL ? HV_STATUS_SUCCESS : HV_STATUS_INVALID_CONNECTION_ID;
 }
 
 /* Flag 0 is all that an eventfd can tell. */
-bool hyperv_connect(struct vm *vm, struct connection *connection)
+bool hyperv_connect(struct vm *vm, const struct connection *connection)
 {
     struct hvtlfs_connection told = {
         .size = sizeof told,
         .connection_id = connection->id,
         .type = HVTLFS_CONNECTION_EVENT,
         .signal = signalled,
-        .context = connection,
+        .context = vm,
         .flag_count = 1,
     };
 
@@ -158,8 +164,8 @@ static void attach(struct vm *vm, struct vcpu *vcpu)
 {
     struct hvtlfs_kvm_error error;
 
-    vcpu->attached = hvtlfs_kvm_vp_attach(vm->hv, vcpu->vp_index, vcpu->fd, vcpu->run, &error) ==
-                     HVTLFS_OK;
+    vcpu->attached =
+        hvtlfs_kvm_vp_attach(vm->hv, vcpu->vp_index, vcpu->fd, vcpu->run, &error) == HVTLFS_OK;
     if (vcpu->attached) {
         msrs_replay(vcpu);
     } else {
@@ -264,9 +270,8 @@ void hyperv_vcpu_added(struct vm *vm, struct vcpu *vcpu)
 
 struct hvtlfs_vp *vcpu_vp(const struct vcpu *vcpu)
 {
-    return vcpu->attached
-               ? hvtlfs_partition_vp(hvtlfs_kvm_partition(vcpu->vm->hv), vcpu->vp_index)
-               : NULL;
+    return vcpu->attached ? hvtlfs_partition_vp(hvtlfs_kvm_partition(vcpu->vm->hv), vcpu->vp_index)
+                          : NULL;
 }
 
 /* The rates and offsets are read again; KVM has no word for "changed". While a VP is in the guest that

@@ -128,14 +128,21 @@ static size_t gather(struct pollfd **fds)
     return *fds != NULL ? count : 0;
 }
 
-/* The line may have gone since we looked: what is not there any more is not served. */
-static void serve(int event)
+/* Whether something was there to take. Reading an eventfd waits where there is nothing. */
+static bool taken(int event)
 {
+    struct pollfd look = {event, POLLIN, 0};
     uint64_t count;
 
+    return poll(&look, 1, 0) > 0 && read(event, &count, sizeof count) > 0;
+}
+
+/* The line may have gone since we looked, and its descriptor be that of a new one. */
+static void serve(int event)
+{
     (void)pthread_mutex_lock(&lock);
     for (size_t i = 0; i < line_count; i++) {
-        if (lines[i].event == event && read(event, &count, sizeof count) > 0) {
+        if (lines[i].event == event && taken(event)) {
             sint_raise(lines[i].vm, lines[i].vp_index, lines[i].sint);
         }
     }
@@ -195,7 +202,9 @@ static bool watched(void)
 
 static void line_close(size_t i)
 {
-    (void)real_close(lines[i].event);
+    if (lines[i].event >= 0) {
+        (void)real_close(lines[i].event);
+    }
     if (lines[i].resample >= 0) {
         (void)real_close(lines[i].resample);
     }
@@ -218,23 +227,29 @@ static int line_new(struct vm *vm, const struct kvm_irqfd *told, const struct ro
 {
     bool resamples = (told->flags & KVM_IRQFD_FLAG_RESAMPLE) != 0;
     struct line *grown = realloc(lines, (line_count + 1) * sizeof *lines);
-    struct line line = {vm,
-                        told->gsi,
-                        route->vp_index,
-                        route->sint,
-                        (int)told->fd,
-                        fcntl((int)told->fd, F_DUPFD_CLOEXEC, 0),
-                        resamples ? fcntl((int)told->resamplefd, F_DUPFD_CLOEXEC, 0) : -1};
+    struct line *line;
 
-    if (grown != NULL) {
-        lines = grown;
-    }
-    if (grown == NULL || line.event < 0) {
-        errno = grown == NULL ? ENOMEM : errno;
+    if (grown == NULL) {
+        errno = ENOMEM;
         return -1;
     }
-    lines[line_count++] = line;
-    return watched() ? 0 : -1;
+    lines = grown;
+    line = &lines[line_count++];
+    *line = (struct line){vm,
+                          told->gsi,
+                          route->vp_index,
+                          route->sint,
+                          (int)told->fd,
+                          fcntl((int)told->fd, F_DUPFD_CLOEXEC, 0),
+                          resamples ? fcntl((int)told->resamplefd, F_DUPFD_CLOEXEC, 0) : -1};
+    if (line->event < 0 || (resamples && line->resample < 0) || !watched()) {
+        int why = errno;
+
+        line_close(line_count - 1);
+        errno = why;
+        return -1;
+    }
+    return 0;
 }
 
 bool line_add(struct vm *vm, const struct kvm_irqfd *told, int *result)

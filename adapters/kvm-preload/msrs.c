@@ -61,8 +61,8 @@ static bool kept_get(const struct vcpu *vcpu, uint32_t number, uint64_t *value)
     if (msr_feature(number) == HVTLFS_FEATURE_COUNT || !offers(msr_feature(number))) {
         return false;
     }
-    *value = vcpu->msr_is_set[number - MSR_FIRST] ? vcpu->msrs[number - MSR_FIRST]
-                                                  : fresh(vcpu, number);
+    *value =
+        vcpu->msr_is_set[number - MSR_FIRST] ? vcpu->msrs[number - MSR_FIRST] : fresh(vcpu, number);
     return true;
 }
 
@@ -129,10 +129,10 @@ static void timer_set(struct vcpu *vcpu, struct hvtlfs_vp *vp, uint32_t number, 
     }
 }
 
-static bool live_get(const struct vcpu *vcpu, struct hvtlfs_vp *vp, uint32_t number, uint64_t *value)
+static bool live_get(const struct vcpu *vcpu, struct hvtlfs_vp *vp, uint32_t number,
+                     uint64_t *value)
 {
-    return hvtlfs_msr_read(vp, number, value) == HVTLFS_MSR_DONE ||
-           kept_get(vcpu, number, value);
+    return hvtlfs_msr_read(vp, number, value) == HVTLFS_MSR_DONE || kept_get(vcpu, number, value);
 }
 
 static bool live_set(struct vcpu *vcpu, struct hvtlfs_vp *vp, uint32_t number, uint64_t value)

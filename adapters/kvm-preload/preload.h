@@ -23,9 +23,9 @@
 enum {
     MSR_FIRST = 0x40000000,
     MSR_COUNT = 0x200,
-    LEAVES = 6,            /* hypervisor leaves that decide something: 0 to 5 */
+    LEAVES = 6, /* hypervisor leaves that decide something: 0 to 5 */
     MOST_VCPUS = 512,
-    SPARE_VPS = 64,        /* VPs that a VM has room for, so that vCPUs may come later */
+    SPARE_VPS = 64, /* VPs that a VM has room for, so that vCPUs may come later */
     MOST_CONNECTIONS = 256,
     MOST_ROUTES = 4096,
 };
@@ -88,9 +88,9 @@ struct vcpu {
     struct hvtlfs_cpuid_regs leaves[LEAVES];
     uint64_t msrs[MSR_COUNT]; /* what the program has set, where the library does not hold it */
     bool msr_is_set[MSR_COUNT];
-    bool replies; /* the last exit was KVM_EXIT_HYPERV_HCALL: its result is the guest's RAX */
+    bool replies;       /* the last exit was KVM_EXIT_HYPERV_HCALL: its result is the guest's RAX */
     bool replies_in_32; /* EDX:EAX */
-    bool reset;   /* the guest asked for it, in the exit that is being served */
+    bool reset;         /* the guest asked for it, in the exit that is being served */
     bool crashed;
 };
 
@@ -132,7 +132,7 @@ uint64_t vm_age(const struct vm *vm);
 /* hyperv.c: the partition of a VM. With the VM's lock; returns NULL where there is none (yet). */
 struct hvtlfs_kvm *hyperv_wanted(struct vcpu *vcpu);
 void hyperv_vcpu_added(struct vm *vm, struct vcpu *vcpu);
-bool hyperv_connect(struct vm *vm, struct connection *connection);
+bool hyperv_connect(struct vm *vm, const struct connection *connection);
 struct hvtlfs_vp *vcpu_vp(const struct vcpu *vcpu);
 void hyperv_tsc_changed(struct vm *vm);
 void hyperv_age_set(struct vm *vm); /* with the VM's lock */

@@ -30,7 +30,6 @@ enum {
 #define BEHIND_FAST 17 /* what is set there is wrong in all of these calls (TLFS 3.7) */
 #define CONNECTION_MASK UINT64_C(0xFFFFFFFF)
 
-
 /* Finish the instruction of the last exit. The program may set immediate_exit meanwhile; that stays. */
 static void finish(struct vcpu *vcpu)
 {
@@ -40,8 +39,8 @@ static void finish(struct vcpu *vcpu)
     (void)__atomic_compare_exchange_n(&vcpu->run->immediate_exit, &expected, OURS, false,
                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     (void)real_ioctl(vcpu->fd, KVM_RUN, NULL);
-    (void)__atomic_compare_exchange_n(&vcpu->run->immediate_exit, &ours, 0, false,
-                                      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    (void)__atomic_compare_exchange_n(&vcpu->run->immediate_exit, &ours, 0, false, __ATOMIC_SEQ_CST,
+                                      __ATOMIC_SEQ_CST);
 }
 
 /* Whole programs block all signals in their vCPUs' threads. */
@@ -97,8 +96,7 @@ static void call_read(const struct kvm_regs *regs, bool is_64, struct call *call
 
 static bool has(struct vcpu *vcpu, enum hvtlfs_feature feature)
 {
-    struct hvtlfs_features features =
-        hvtlfs_partition_features(hvtlfs_kvm_partition(vcpu->vm->hv));
+    struct hvtlfs_features features = hvtlfs_partition_features(hvtlfs_kvm_partition(vcpu->vm->hv));
 
     return hvtlfs_features_has(&features, feature);
 }
@@ -275,8 +273,7 @@ static bool is_refused(struct vcpu *vcpu)
 {
     const struct kvm_run *run = vcpu->run;
 
-    return run->exit_reason == KVM_EXIT_X86_WRMSR &&
-           run->msr.index >= HV_X64_MSR_STIMER0_CONFIG &&
+    return run->exit_reason == KVM_EXIT_X86_WRMSR && run->msr.index >= HV_X64_MSR_STIMER0_CONFIG &&
            run->msr.index <= HV_X64_MSR_STIMER3_CONFIG &&
            (run->msr.index - HV_X64_MSR_STIMER0_CONFIG) % 2 == 0 &&
            (run->msr.data & HV_MSR_STIMER_CONFIG_DIRECT_MODE) != 0 &&
@@ -317,6 +314,16 @@ static bool program_wants_out(const struct vcpu *vcpu)
     return __atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST) == 1;
 }
 
+/* KVM, too, finishes the instruction first, which may have another part for the program. */
+static int finished_for_program(struct vcpu *vcpu, struct hvtlfs_kvm *hv)
+{
+    if (hvtlfs_kvm_settle(hv, vcpu->vp_index) > 0) {
+        return 0;
+    }
+    errno = EINTR;
+    return -1;
+}
+
 static int run_served(struct vcpu *vcpu, struct hvtlfs_kvm *hv)
 {
     int result;
@@ -329,9 +336,7 @@ static int run_served(struct vcpu *vcpu, struct hvtlfs_kvm *hv)
         } else if (errno != EINTR) {
             return -1;
         } else if (program_wants_out(vcpu)) {
-            (void)hvtlfs_kvm_settle(hv, vcpu->vp_index);
-            errno = EINTR;
-            return -1;
+            return finished_for_program(vcpu, hv);
         }
     }
 }

@@ -10,7 +10,8 @@
 #include "preload.h"
 
 #ifndef KVM_SET_USER_MEMORY_REGION2
-#define KVM_SET_USER_MEMORY_REGION2 0x40a0ae49 /* begins as struct kvm_userspace_memory_region does */
+#define KVM_SET_USER_MEMORY_REGION2                                                                \
+    0x40a0ae49 /* begins as struct kvm_userspace_memory_region does */
 #endif
 
 static uint64_t now(void)
@@ -102,7 +103,8 @@ static struct kvm_userspace_memory_region *region_of(struct vm *vm, uint32_t slo
 /* Address spaces above the first are for system management mode. */
 static void region_note(struct vm *vm, const struct kvm_userspace_memory_region *told)
 {
-    struct kvm_userspace_memory_region *region = told->slot >> 16 == 0 ? region_of(vm, told->slot) : NULL;
+    struct kvm_userspace_memory_region *region =
+        told->slot >> 16 == 0 ? region_of(vm, told->slot) : NULL;
     struct hvtlfs_kvm_error error;
 
     if (region == NULL) {
@@ -313,7 +315,8 @@ static int irqfd(struct vm *vm, int fd, const struct kvm_irqfd *told)
 {
     int result;
 
-    return line_add(vm, told, &result) ? result : real_ioctl(fd, KVM_IRQFD, (void *)(uintptr_t)told);
+    return line_add(vm, told, &result) ? result
+                                       : real_ioctl(fd, KVM_IRQFD, (void *)(uintptr_t)told);
 }
 
 static int irqchip_create(struct vm *vm, int fd, void *argument)

@@ -39,6 +39,12 @@ static enum hvtlfs_kvm_result serve(struct hvti_kvm_vp *vp)
     }
 }
 
+/* KVM takes a store across pages, or a long one, to its devices in parts, an exit each. */
+static bool may_have_more(const struct hvti_kvm_vp *vp)
+{
+    return vp->run->exit_reason == KVM_EXIT_MMIO || vp->run->exit_reason == KVM_EXIT_IO;
+}
+
 enum hvtlfs_kvm_result hvtlfs_kvm_exit(struct hvtlfs_kvm *kvm, uint32_t vp_index, int result)
 {
     int error = errno;
@@ -51,6 +57,7 @@ enum hvtlfs_kvm_result hvtlfs_kvm_exit(struct hvtlfs_kvm *kvm, uint32_t vp_index
         if (result != 0 && error == EINTR) { /* its thread is back */
             atomic_store(&vp->called, false);
         }
+        vp->in_parts = result == 0 && answer == HVTLFS_KVM_YOURS && may_have_more(vp);
         if (result == 0 && answer == HVTLFS_KVM_YOURS) {
             hvti_kvm_count(&vp->count.yours);
         }

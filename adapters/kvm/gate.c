@@ -395,7 +395,16 @@ int hvti_kvm_complete(struct hvti_kvm_vp *vp)
     if (ours) {
         (void)exit_mark(vp, HVTI_KVM_EXIT_OURS, 0);
     }
-    return result < 0 && errno == EINTR ? 0 : result;
+    if (result == 0) {
+        return 1;
+    }
+    vp->in_parts = false;
+    return errno == EINTR ? 0 : result;
+}
+
+void hvti_kvm_run_shortly(struct hvti_kvm_vp *vp)
+{
+    (void)exit_mark(vp, 0, HVTI_KVM_EXIT_OURS);
 }
 
 int hvtlfs_kvm_settle(struct hvtlfs_kvm *kvm, uint32_t vp_index)

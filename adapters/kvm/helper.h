@@ -79,6 +79,7 @@ struct hvti_kvm_vp {
     timer_t timer;
     bool has_timer;
     bool idle;               /* GUEST_IDLE, until an interrupt is pending */
+    bool in_parts;           /* the VMM has a part of an instruction that may have more for it */
     unsigned auto_tries;     /* in vain, since the last success */
     uint64_t runtime_before; /* on other threads, in 100 ns */
     uint64_t runtime_start;  /* this thread's processor time when it took the VP over */
@@ -190,8 +191,11 @@ void hvti_kvm_thread_forget(struct hvti_kvm_vp *vp);
 /* The VP has left KVM_RUN. */
 void hvti_kvm_leave(struct hvti_kvm_vp *vp);
 
-/* Finish the pending instruction. Returns 0 or -1 with errno. */
+/* Finish the pending instruction. Returns 0; 1 when kvm_run holds another part of it; or -1 with errno. */
 int hvti_kvm_complete(struct hvti_kvm_vp *vp);
+
+/* The next KVM_RUN only finishes the pending instruction. In enter, before the last look around. */
+void hvti_kvm_run_shortly(struct hvti_kvm_vp *vp);
 
 /* ---- registers.c ---- */
 

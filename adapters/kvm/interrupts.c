@@ -92,6 +92,10 @@ static bool inject(struct hvti_kvm_vp *vp, int vector)
     struct kvm_vcpu_events events;
     struct kvm_regs regs;
 
+    if (vp->in_parts) { /* its next part would be lost here */
+        hvti_kvm_run_shortly(vp);
+        return false;
+    }
     if (hvti_kvm_complete(vp) != 0 || hvti_kvm_vp_call(vp, KVM_GET_REGS, &regs) != 0 ||
         (regs.rflags & RFLAGS_IF) == 0 || hvti_kvm_vp_call(vp, KVM_GET_VCPU_EVENTS, &events) != 0 ||
         another_event(&events) || !priority_allows(vp, vector) || !awake(vp)) {

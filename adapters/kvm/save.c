@@ -167,6 +167,17 @@ size_t hvtlfs_kvm_state_partition(const void *state, size_t size)
     return (size_t)own;
 }
 
+/* No flag that we do not know, and no vector that a SINT cannot have (TLFS 11.8.5). */
+static bool vps_are_good(const struct hvtlfs_kvm *kvm, const uint8_t *at)
+{
+    for (uint32_t n = 0; n < kvm->vp_count; n++, at += VP_SIZE) {
+        if ((get(at + 8, 8) & ~(uint64_t)FLAG_IDLE) != 0 || get(at + 16, 2) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* What the helper saved, if it fits this VM. */
 static const uint8_t *own_part(const struct hvtlfs_kvm *kvm, const uint8_t *state, size_t size,
                                enum hvtlfs_status *status, struct hvtlfs_error *error)
@@ -189,6 +200,10 @@ static const uint8_t *own_part(const struct hvtlfs_kvm *kvm, const uint8_t *stat
     }
     if (size - partition != own_size(kvm)) {
         *status = wrong(error, HVTLFS_ERR_STATE_FORMAT, "size", size, partition + own_size(kvm));
+        return NULL;
+    }
+    if (!vps_are_good(kvm, own + HEADER_SIZE)) {
+        *status = wrong(error, HVTLFS_ERR_STATE_FORMAT, "VP", 0, 0);
         return NULL;
     }
     return own;

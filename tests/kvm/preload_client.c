@@ -632,6 +632,51 @@ static void connections_are_checked_as_kvm_does(void **state)
     (void)close(event);
 }
 
+/* ---- SINTs as lines ---- */
+
+static void route_set(const struct machine *machine, uint32_t gsi)
+{
+    union {
+        struct kvm_irq_routing routing;
+        uint8_t room[sizeof(struct kvm_irq_routing) + sizeof(struct kvm_irq_routing_entry)];
+    } all = {.routing.nr = 1};
+
+    memset(&all.routing.entries[0], 0, sizeof all.routing.entries[0]);
+    all.routing.entries[0].gsi = gsi;
+    all.routing.entries[0].type = KVM_IRQ_ROUTING_HV_SINT;
+    all.routing.entries[0].u.hv_sint.sint = 2;
+    assert_int_equal(ioctl(machine->vm, KVM_SET_GSI_ROUTING, &all), 0);
+}
+
+static int line(const struct machine *machine, int event, uint32_t flags, int resample)
+{
+    struct kvm_irqfd told = {
+        .fd = (uint32_t)event, .gsi = 24, .flags = flags, .resamplefd = (uint32_t)resample};
+
+    return ioctl(machine->vm, KVM_IRQFD, &told) == 0 ? 0 : errno;
+}
+
+static void a_line_without_its_descriptors_is_refused_and_keeps_none(void **state)
+{
+    struct machine machine;
+    int event = eventfd(0, EFD_CLOEXEC);
+    int next;
+
+    (void)state;
+    machine_open(&machine);
+    route_set(&machine, 24);
+    next = dup(event);
+    (void)close(next);
+    assert_int_equal(line(&machine, -1, 0, -1), EBADF);
+    assert_int_equal(line(&machine, event, KVM_IRQFD_FLAG_RESAMPLE, -1), EBADF);
+    assert_int_equal(dup(event), next);
+    (void)close(next);
+    assert_int_equal(line(&machine, event, 0, -1), 0);
+    assert_int_equal(line(&machine, event, KVM_IRQFD_FLAG_DEASSIGN, -1), 0);
+    machine_close(&machine);
+    (void)close(event);
+}
+
 static bool nothing_to_test(void)
 {
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -661,6 +706,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(without_permission_open_fails_as_ever),
         cmocka_unit_test(a_child_can_do_nothing_to_its_parents_vm),
         cmocka_unit_test(connections_are_checked_as_kvm_does),
+        cmocka_unit_test(a_line_without_its_descriptors_is_refused_and_keeps_none),
     };
 
     if (argc == 2 && strcmp(argv[1], "--without-filters") == 0) {

@@ -334,7 +334,9 @@ HVTLFS_API void hvtlfs_kvm_kick(struct hvtlfs_kvm *kvm, uint32_t vp_index);
  * Finish the instruction of the last exit without running the guest any further: before the VMM reads,
  * changes or saves a vCPU's registers after #HVTLFS_KVM_HANDLED.
  *
- * @return 0, or -1 with errno: EIO after fork(), ENXIO without a vCPU, or KVM_RUN's own
+ * @return 0; 1: the instruction has another part for the VMM, as a store across two pages of a device has:
+ *         kvm_run holds that exit, and after serving it the VMM settles again; or -1 with errno: EIO after
+ *         fork(), ENXIO without a vCPU, or KVM_RUN's own
  *
  * The VP's thread, outside enter...exit.
  */
