@@ -194,15 +194,13 @@ static uint16_t find(struct run *run, uint16_t code)
     const struct hvtlfs_partition *partition = run->call.vp->partition;
     const struct call_row *row = row_of(partition, code);
 
+    const struct hvtlfs_call_handler *host = row->handler ? NULL : host_row(partition, code);
+
     run->counter = row->counter;
-    run->shape = &row->shape;
-    run->handler = row->handler;
-    if (!row->handler) {
-        run->shape = host_row(partition, code);
-        run->handler = call_host;
-        if (run->shape) {
-            return HV_STATUS_SUCCESS;
-        }
+    run->shape = host ? host : &row->shape;
+    run->handler = host ? call_host : row->handler;
+    if (host) {
+        return HV_STATUS_SUCCESS;
     }
     return row->gate & ~partition->features ? HV_STATUS_ACCESS_DENIED : row->status;
 }

@@ -236,7 +236,7 @@ static void queue_flush(struct hvti_call *call, struct hvti_targets targets,
     if (call->covered) {
         return;
     }
-    call->covered = !flush->range_count || is_too_much(call, targets);
+    call->covered = !flush->ranges || is_too_much(call, targets);
     if (call->covered) {
         queue_everything(partition, targets.set);
     } else {
