@@ -20,7 +20,7 @@ int tool_error(const struct tool_verb *verb, const char *format, ...)
     va_start(arguments, format);
     (void)vfprintf(stderr, format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
+    (void)fputc('\n', stderr);
     return TOOL_USAGE;
 }
 
