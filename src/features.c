@@ -16,6 +16,7 @@
 #define CPUID(...) {__VA_ARGS__}
 
 const struct hvti_feature_row hvti_feature_rows[HVTLFS_FEATURE_COUNT] = {
+/* NOLINTBEGIN(bugprone-macro-parentheses): one argument is a list in braces */
 #define FEATURE(id, name_, needs_, host_, cpuid_, summary_, clause_)                               \
     [HVTLFS_FEATURE_##id] = {.name = name_,                                                        \
                              .summary = summary_,                                                  \
@@ -25,6 +26,7 @@ const struct hvti_feature_row hvti_feature_rows[HVTLFS_FEATURE_COUNT] = {
                              .cpuid = cpuid_},
 #include "features.def"
 #undef FEATURE
+    /* NOLINTEND(bugprone-macro-parentheses) */
 };
 
 /*

@@ -83,6 +83,7 @@ uint32_t hvti_host_needs_met(const struct hvti_host *host)
 const char *hvti_need_reason(enum hvti_need need)
 {
     static const char *const reasons[HVTI_NEED_COUNT] = {
+        /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): a row begins with its index */
         [HVTI_NEED_CLOCK] = "the host gives no clock: host_time, or guest_tsc with an invariant "
                             "TSC of a known rate above 10 MHz",
         [HVTI_NEED_TSC] = "the host gives no guest_tsc",

@@ -25,21 +25,21 @@ struct call_row {
 };
 
 #define CALL(name, gate_, input_, most_, reps_, in_, out_, output_, handler_, clause_)             \
-    {.shape = {.code = name,                                                                       \
-               .rep = reps_,                                                                       \
-               .header = input_,                                                                   \
-               .variable_most = most_,                                                             \
-               .element_in = in_,                                                                  \
-               .element_out = out_,                                                                \
-               .output = output_},                                                                 \
-     .gate = gate_,                                                                                \
+    {.shape = {.code = (name),                                                                     \
+               .rep = (reps_),                                                                     \
+               .header = (input_),                                                                 \
+               .variable_most = (most_),                                                           \
+               .element_in = (in_),                                                                \
+               .element_out = (out_),                                                              \
+               .output = (output_)},                                                               \
+     .gate = (gate_),                                                                              \
      .handler = hvti_##handler_,                                                                   \
      .counter = HVTI_CALL_COUNTER_##name,                                                          \
      .small = (input_) <= 16 && !(reps_) && !(output_)},
 #define ABSENT(name, gate_, status_, clause_)                                                      \
-    {.shape = {.code = name},                                                                      \
-     .gate = gate_,                                                                                \
-     .status = status_,                                                                            \
+    {.shape = {.code = (name)},                                                                    \
+     .gate = (gate_),                                                                              \
+     .status = (status_),                                                                          \
      .counter = HVTI_CALL_COUNTER_OTHER},
 
 /* The first row is that of all codes that have none. The others are sorted by code. */
@@ -194,15 +194,13 @@ static uint16_t find(struct run *run, uint16_t code)
     const struct hvtlfs_partition *partition = run->call.vp->partition;
     const struct call_row *row = row_of(partition, code);
 
+    const struct hvtlfs_call_handler *host = row->handler ? NULL : host_row(partition, code);
+
     run->counter = row->counter;
-    run->shape = &row->shape;
-    run->handler = row->handler;
-    if (!row->handler) {
-        run->shape = host_row(partition, code);
-        run->handler = call_host;
-        if (run->shape) {
-            return HV_STATUS_SUCCESS;
-        }
+    run->shape = host ? host : &row->shape;
+    run->handler = host ? call_host : row->handler;
+    if (host) {
+        return HV_STATUS_SUCCESS;
     }
     return row->gate & ~partition->features ? HV_STATUS_ACCESS_DENIED : row->status;
 }
@@ -511,7 +509,7 @@ static bool fetch_elements(struct run *run)
     if (run->fast) {
         run->call.elements = (const uint8_t *)run->memory.block + offset;
         run->call.output = (uint8_t *)run->memory.block + run->output_offset +
-                           run->reps_done * run->shape->element_out;
+                           (size_t)run->reps_done * run->shape->element_out;
         return true;
     }
     run->call.elements = run->memory.copy.elements;

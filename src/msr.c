@@ -33,7 +33,7 @@ _Static_assert(ARRAY_LEN(rows) <= UINT8_MAX, "row numbers fit a byte");
 
 void hvti_msr_rows(uint64_t features, uint8_t table[HVTI_MSR_RANGE])
 {
-    uint8_t row;
+    uint32_t row;
 
     memset(table, 0, HVTI_MSR_RANGE);
     for (row = 1; row < ARRAY_LEN(rows); row++) {
@@ -41,7 +41,7 @@ void hvti_msr_rows(uint64_t features, uint8_t table[HVTI_MSR_RANGE])
 
         if (distance < HVTI_MSR_RANGE && rows[row].feature < HVTLFS_FEATURE_COUNT &&
             hvti_mask_has(features, (enum hvtlfs_feature)rows[row].feature)) {
-            table[distance] = row;
+            table[distance] = (uint8_t)row;
         }
     }
 }

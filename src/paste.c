@@ -129,6 +129,7 @@ static enum hvtlfs_status take_feature(struct reader *reader, struct slice name,
         return HVTLFS_ERR_UNKNOWN_FEATURE;
     }
     memcpy(item, name.start, name.size);
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): parsed by its length */
     memcpy(item + name.size, "=off", 4);
     status = hvtlfs_features_parse(&named, item, name.size, NULL);
     if (!status) {

@@ -915,7 +915,7 @@ static enum hvtlfs_status load_vps(struct load *load, const struct field *field)
         return incompatible(load, "vp_count", field->size / 8, partition->vp_count);
     }
     for (slot = 0; slot < partition->vp_count; slot++) {
-        const uint8_t *entry = field->data + 8 * slot;
+        const uint8_t *entry = field->data + (size_t)8 * slot;
 
         if (get(entry, 4) != partition->vps[slot].index) {
             return incompatible(load, "vp_index", get(entry, 4), partition->vps[slot].index);
@@ -1430,8 +1430,8 @@ static enum hvtlfs_status want_vps(struct wanted *wanted, const struct field *fi
         return wrong(wanted->reader.error, HVTLFS_ERR_FULL, "vp_capacity", wanted->capacity, count);
     }
     for (i = 0; i < count; i++) {
-        wanted->vps[i].vp_index = (uint32_t)get(field->data + 8 * i, 4);
-        wanted->vps[i].apic_id = (uint32_t)get(field->data + 8 * i + 4, 4);
+        wanted->vps[i].vp_index = (uint32_t)get(field->data + (size_t)8 * i, 4);
+        wanted->vps[i].apic_id = (uint32_t)get(field->data + (size_t)8 * i + 4, 4);
     }
     wanted->config.vp_count = count;
     wanted->config.vps = wanted->vps;

@@ -181,7 +181,7 @@ void hvti_call_rows(uint8_t table[HVTI_CALL_CODES]);
 bool hvti_call_is_own(uint16_t code);
 
 /* The number of the row of each MSR in our range that `features` give, 0 for others (msr.c). */
-void hvti_msr_rows(uint64_t features, uint8_t rows[HVTI_MSR_RANGE]);
+void hvti_msr_rows(uint64_t features, uint8_t table[HVTI_MSR_RANGE]);
 
 void hvti_identity_reset(struct hvtlfs_partition *partition);
 

@@ -63,7 +63,7 @@ static uint8_t *mapped(const struct hvtlfs_vp *vp, enum hvtlfs_overlay_kind kind
 {
     uint8_t *page = hvti_overlay_mapped(vp->partition, page_slot(vp, kind));
 
-    return page ? page + sint * HV_MESSAGE_SIZE : NULL;
+    return page ? page + (size_t)sint * HV_MESSAGE_SIZE : NULL;
 }
 
 static uint32_t *type_of(uint8_t *slot)
@@ -558,7 +558,7 @@ static bool set_flag(struct hvtlfs_vp *vp, uint32_t sint, uint32_t flag, bool *n
     if (!flags) {
         return copied_flag(vp, sint, flag, newly);
     }
-    before = __atomic_fetch_or(type_of(flags + flag / 32 * 4), BIT32(flag % 32), __ATOMIC_ACQ_REL);
+    before = __atomic_fetch_or(type_of(flags + (size_t)4 * (flag / 32)), BIT32(flag % 32), __ATOMIC_ACQ_REL);
     *newly = !(before >> (flag % 32) & 1);
     return true;
 }

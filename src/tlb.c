@@ -182,7 +182,7 @@ static void queue_everything(struct hvtlfs_partition *partition,
 
     for (rest = targets->banks; rest; rest &= rest - 1) {
         uint32_t bank = lowest_bit(rest);
-        uint32_t *words = &partition->tlb.everything[2 * bank];
+        uint32_t *words = &partition->tlb.everything[(size_t)2 * bank];
 
         __atomic_fetch_or(&words[0], (uint32_t)targets->bank[bank], __ATOMIC_RELEASE);
         __atomic_fetch_or(&words[1], (uint32_t)(targets->bank[bank] >> 32), __ATOMIC_RELEASE);
@@ -236,7 +236,7 @@ static void queue_flush(struct hvti_call *call, struct hvti_targets targets,
     if (call->covered) {
         return;
     }
-    call->covered = !flush->range_count || is_too_much(call, targets);
+    call->covered = !flush->ranges || is_too_much(call, targets);
     if (call->covered) {
         queue_everything(partition, targets.set);
     } else {

@@ -175,6 +175,8 @@ static void the_rest_of_a_bad_configuration_is_named_too(void **state)
     expect_error(HVTLFS_ERR_CPUID_BASE, "0x40000000");
     fixture.config.cpuid_base = 0x40010000;
     expect_error(HVTLFS_ERR_CPUID_BASE, "0x40000000");
+    fixture.config.cpuid_base = 0x3FFFFF00;
+    expect_error(HVTLFS_ERR_CPUID_BASE, "0x40000000");
     fixture.config.cpuid_base = 0x40000100;
     fixture.config.trap = HVTLFS_TRAP_CUSTOM;
     expect_error(HVTLFS_ERR_TRAP, "1 to 16");

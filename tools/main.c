@@ -104,19 +104,17 @@ static int unknown_verb(const char *word)
     return TOOL_USAGE;
 }
 
-/* "hvtlfs help" and "hvtlfs help VERB", for those who try that first. */
-static int help(int argc, char **argv);
-
-static int dispatch(int argc, char **argv)
+static int run_verb(int argc, char **argv)
 {
     for (size_t i = 0; i < ROWS(verbs); i++) {
         if (strcmp(argv[1], verbs[i].name) == 0) {
             return verbs[i].run(&verbs[i], argc - 2, argv + 2);
         }
     }
-    return strcmp(argv[1], "help") == 0 ? help(argc, argv) : unknown_verb(argv[1]);
+    return unknown_verb(argv[1]);
 }
 
+/* "hvtlfs help" and "hvtlfs help VERB", for those who try that first. */
 static int help(int argc, char **argv)
 {
     static char option[] = "--help";
@@ -125,7 +123,12 @@ static int help(int argc, char **argv)
         return TOOL_OK;
     }
     char *arguments[] = {argv[0], argv[2], option, NULL};
-    return dispatch(3, arguments);
+    return run_verb(3, arguments);
+}
+
+static int dispatch(int argc, char **argv)
+{
+    return strcmp(argv[1], "help") == 0 ? help(argc, argv) : run_verb(argc, argv);
 }
 
 /* Output that cannot be written is a failure, or a full disk would pass for a passed check. */
@@ -141,7 +144,7 @@ static int finish(int status)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fputs("hvtlfs: a verb is missing; 'hvtlfs --help' lists the verbs\n", stderr);
+        (void)fputs("hvtlfs: a verb is missing; 'hvtlfs --help' lists the verbs\n", stderr);
         return TOOL_USAGE;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {

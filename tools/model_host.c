@@ -109,7 +109,7 @@ static void *grown(void *items, size_t *capacity, size_t needed, size_t item_siz
     size_t capacity_now = *capacity < 16 ? 16 : *capacity * 2;
     void *more = realloc(items, capacity_now * item_size);
     if (more == NULL) {
-        fputs("model host: out of memory\n", stderr);
+        (void)fputs("model host: out of memory\n", stderr);
         abort();
     }
     *capacity = capacity_now;

@@ -28,18 +28,22 @@ bool replay_number(struct replay *replay, const char *word, const char *what, ui
     if (number_parse(word, strlen(word), value) && *value <= max) {
         return true;
     }
-    return max == UINT64_MAX
-               ? replay_expected(replay, "expected %s: a number, got '%s'", what, word)
-               : replay_expected(replay, "expected %s: a number up to 0x%" PRIx64 ", got '%s'",
-                                 what, max, word);
+    if (max == UINT64_MAX) {
+        (void)replay_expected(replay, "expected %s: a number, got '%s'", what, word);
+    } else {
+        (void)replay_expected(replay, "expected %s: a number up to 0x%" PRIx64 ", got '%s'", what,
+                              max, word);
+    }
+    return false;
 }
 
 bool replay_vp(struct replay *replay, const char *word, struct hvtlfs_vp **vp, uint32_t *vp_index)
 {
     uint64_t index;
     if (!number_parse(word, strlen(word), &index) || index >= replay->vp_count) {
-        return replay_expected(replay, "expected a VP index from 0 to %" PRIu32 ", got '%s'",
-                               replay->vp_count - 1, word);
+        (void)replay_expected(replay, "expected a VP index from 0 to %" PRIu32 ", got '%s'",
+                              replay->vp_count - 1, word);
+        return false;
     }
     *vp_index = (uint32_t)index;
     *vp = hvtlfs_partition_vp(replay->partition, *vp_index);
@@ -273,10 +277,18 @@ static bool is_key(const char *word, size_t size, const char *key)
     return key != NULL && strlen(key) == size && memcmp(word, key, size) == 0;
 }
 
+static bool not_a_call_word(struct replay *replay, const char *word)
+{
+    return replay_expected(replay, "expected REGISTER=VALUE, mode=, cpl= or once=, got '%s'", word);
+}
+
 static bool read_call_word(struct replay *replay, struct call *call, const char *word)
 {
     const char *equals = strchr(word, '=');
-    size_t size = equals != NULL ? (size_t)(equals - word) : 0;
+    if (equals == NULL) {
+        return not_a_call_word(replay, word);
+    }
+    size_t size = (size_t)(equals - word);
     for (size_t i = 0; i < ROWS(call_registers); i++) {
         bool narrow = is_key(word, size, call_registers[i].narrow);
         if (narrow || is_key(word, size, call_registers[i].wide)) {
@@ -291,7 +303,7 @@ static bool read_call_word(struct replay *replay, struct call *call, const char 
     if (size == 4 && memcmp(word, "xmm", 3) == 0) {
         return set_xmm(replay, call, word[3], equals + 1);
     }
-    return replay_expected(replay, "expected REGISTER=VALUE, mode=, cpl= or once=, got '%s'", word);
+    return not_a_call_word(replay, word);
 }
 
 /* Registers of one mode in a call of the other are a mistake of the script, not of the guest. */

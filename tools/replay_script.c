@@ -110,7 +110,7 @@ static void add_word(struct script *script, size_t count, char *word)
         size_t capacity = count < 16 ? 16 : count * 2;
         char **words = realloc(script->words, capacity * sizeof(*words));
         if (words == NULL) {
-            fputs("hvtlfs: out of memory\n", stderr);
+            (void)fputs("hvtlfs: out of memory\n", stderr);
             exit(TOOL_USAGE);
         }
         script->words = words;

@@ -29,7 +29,8 @@ static bool take(struct replay *replay, struct bytes *bytes)
     bytes->size = hvtlfs_state_size(replay->partition);
     bytes->data = malloc(bytes->size);
     if (bytes->data == NULL) {
-        return replay_expected(replay, "there is not enough memory for the state");
+        (void)replay_expected(replay, "there is not enough memory for the state");
+        return false;
     }
     return hvtlfs_state_save(replay->partition, bytes->data, bytes->size, &bytes->size, &error) ==
                HVTLFS_OK ||

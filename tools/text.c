@@ -21,7 +21,7 @@ static void reserve(struct text *text, size_t more)
     }
     char *data = realloc(text->data, capacity);
     if (data == NULL) {
-        fputs("hvtlfs: out of memory\n", stderr);
+        (void)fputs("hvtlfs: out of memory\n", stderr);
         exit(2);
     }
     text->data = data;

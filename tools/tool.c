@@ -16,11 +16,11 @@
 int tool_error(const struct tool_verb *verb, const char *format, ...)
 {
     va_list arguments;
-    fprintf(stderr, "hvtlfs %s: ", verb->name);
+    (void)fprintf(stderr, "hvtlfs %s: ", verb->name);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    (void)vfprintf(stderr, format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
+    (void)fputc('\n', stderr);
     return TOOL_USAGE;
 }
 

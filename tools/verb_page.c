@@ -62,7 +62,8 @@ static int read_request(const struct tool_verb *verb, const char *trap, const ch
     }
     request->trap = find_trap(trap);
     if (request->trap == NULL) {
-        return unknown_trap(verb, trap);
+        (void)unknown_trap(verb, trap);
+        return TOOL_USAGE;
     }
     bool custom = request->trap->trap == HVTLFS_TRAP_CUSTOM;
     if (custom != (code != NULL)) {
@@ -94,7 +95,7 @@ static void print_hex(const uint8_t *page)
     for (size_t at = 0; at < HVTLFS_PAGE_SIZE; at += 16) {
         bool repeated = at >= 16 && memcmp(page + at, page + at - 16, 16) == 0;
         if (repeated) {
-            fputs(starred ? "" : "*\n", stdout);
+            (void)fputs(starred ? "" : "*\n", stdout);
             starred = true;
             continue;
         }

@@ -56,6 +56,7 @@ static bool vps_init(struct hvtlfs_kvm *kvm)
 
         kvm->index_end = index >= kvm->index_end ? index + 1 : kvm->index_end;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): a partition of no VPs was refused */
     kvm->vps = calloc(kvm->vp_count, sizeof *kvm->vps);
     kvm->by_index = calloc(kvm->index_end, sizeof(struct hvti_kvm_vp *));
     for (uint32_t n = 0; kvm->vps != NULL && kvm->by_index != NULL && n < kvm->vp_count; n++) {

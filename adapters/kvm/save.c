@@ -119,7 +119,7 @@ static void vp_save(const struct hvti_kvm_vp *vp, uint8_t *at)
     put(at, atomic_load(&vp->tsc_offset) - first, 8);
     put(at + 8, vp->idle ? FLAG_IDLE : 0, 8);
     for (unsigned i = 0; i < 8; i++) {
-        put(at + 16 + 4 * i, atomic_load(&vp->auto_eoi[i]), 4);
+        put(at + 16 + (size_t)4 * i, atomic_load(&vp->auto_eoi[i]), 4);
     }
 }
 
@@ -217,7 +217,7 @@ static void vp_load(struct hvti_kvm_vp *vp, const uint8_t *at)
     atomic_store(&vp->tsc_offset, atomic_load(&vp->kvm->vps[0].tsc_offset) + get(at, 8));
     vp->idle = (get(at + 8, 8) & FLAG_IDLE) != 0;
     for (unsigned i = 0; i < 8; i++) {
-        unsigned vectors = (unsigned)get(at + 16 + 4 * i, 4);
+        unsigned vectors = (unsigned)get(at + 16 + (size_t)4 * i, 4);
 
         atomic_store(&vp->auto_eoi[i], vectors);
         waiting = waiting || vectors != 0;
