@@ -28,11 +28,11 @@ struct hvtlfs_vp_set;
  */
 struct hvti_call {
     struct hvtlfs_vp *vp;
-    const uint64_t *header;   /* fixed and variable part, copied once */
-    const void *elements;     /* `count` of them, copied once; 8-byte aligned only if their size is;
-                                 NULL in a simple call */
-    void *output;             /* the block, or an element for each of `elements`; NULL or without
-                                 meaning where there is none */
+    const uint64_t *header;   /* fixed and variable part, copied once; qwords of our own order */
+    void *elements;           /* `count` of them, copied once, the guest's bytes; 8-byte aligned only
+                                 if their size is; NULL in a simple call */
+    void *output;             /* the block, or an element for each of `elements`, as the guest's bytes;
+                                 NULL or without meaning where there is none */
     uint32_t variable_qwords; /* of the header */
     uint32_t reps;            /* elements in the guest's list, those done before included */
     uint32_t first;           /* index of the first element at hand */
@@ -48,7 +48,7 @@ struct hvti_call {
 };
 
 /*
- * Write part of an output block that is too large for `output`. The block has been placed by the
+ * Write part of an output block that is too large for `output`, as the guest's bytes. The block has been placed by the
  * decoder. After a failure the handler returns at once, with any status.
  */
 bool hvti_call_write(struct hvti_call *call, uint32_t offset, const void *data, uint32_t size);

@@ -7,7 +7,7 @@
 /* TLFS 3.14.1: bit 0 is GetBootZeroedMemory; the others are hints we give no use for. */
 uint16_t hvti_ext_query_capabilities(struct hvti_call *call)
 {
-    uint64_t capabilities = hvti_host_has_boot_zeroed_memory(&call->vp->partition->host);
+    uint64_t capabilities = guest64(hvti_host_has_boot_zeroed_memory(&call->vp->partition->host));
 
     memcpy(call->output, &capabilities, sizeof(capabilities));
     return HV_STATUS_SUCCESS;
@@ -31,11 +31,14 @@ uint16_t hvti_ext_get_boot_zeroed_memory(struct hvti_call *call)
                                         &range.page_count)) {
         uint32_t offset = (uint32_t)(sizeof(count) + count * sizeof(range));
 
+        range.start_gpa_page_number = guest64(range.start_gpa_page_number);
+        range.page_count = guest64(range.page_count);
         if (!hvti_call_write(call, offset, &range, sizeof(range))) {
             return HV_STATUS_SUCCESS;
         }
         count++;
     }
+    count = guest64(count);
     (void)hvti_call_write(call, 0, &count, sizeof(count));
     return HV_STATUS_SUCCESS;
 }

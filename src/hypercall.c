@@ -111,9 +111,11 @@ static uint16_t call_host(struct hvti_call *call)
 {
     const struct run *run = (const struct run *)(const void *)call; /* its first member */
     uint64_t output[HVTI_FAST_MAX / 8] = {0};
+    uint64_t room[HVTI_CALL_HEADER_MAX / 8];
     struct hvtlfs_host_call frame = {.vp_index = call->vp->index,
                                      .code = run->shape->code,
-                                     .header = call->header,
+                                     .header =
+                                         guest_bytes(call->header, run->list_offset / 8, room),
                                      .header_size = run->list_offset,
                                      .first = call->first,
                                      .count = call->count,
@@ -277,11 +279,20 @@ static void store_progress(const struct run *run)
     store_result(regs, control);
 }
 
+/* What lies behind the header in a fast block is lists and output, which are the guest's bytes. */
+static void turn_fast_bytes(struct run *run)
+{
+    uint32_t header = run->list_offset / 8;
+
+    guest_qwords(&run->memory.block[header], HVTI_FAST_MAX / 8 - header);
+}
+
 /* TLFS 3.8.1: 64-bit callers only. Registers without output were loaded into the block unchanged. */
-static void store_output(const struct run *run)
+static void store_output(struct run *run)
 {
     struct hvtlfs_hypercall_regs *regs = run->regs;
 
+    turn_fast_bytes(run);
     if (run->output_offset == 0) {
         regs->rdx = run->memory.block[0];
         regs->r8 = run->memory.block[1];
@@ -294,7 +305,7 @@ static void store_output(const struct run *run)
     }
 }
 
-static enum hvtlfs_hypercall_result store(const struct run *run)
+static enum hvtlfs_hypercall_result store(struct run *run)
 {
     struct hvtlfs_hypercall_regs *regs = run->regs;
 
@@ -401,6 +412,7 @@ static uint16_t place_fast(struct run *run, uint32_t input, uint32_t output)
     run->memory.block[0] = run->parameter[0];
     run->memory.block[1] = run->parameter[1];
     memcpy(&run->memory.block[2], run->regs->xmm, sizeof(run->regs->xmm));
+    turn_fast_bytes(run);
     run->call.header = run->memory.block;
     run->call.output = (uint8_t *)run->memory.block + run->output_offset;
     return HV_STATUS_SUCCESS;
@@ -426,6 +438,7 @@ static uint16_t place_memory(struct run *run, uint32_t input, uint32_t output)
                             run->memory.copy.header, run->list_offset)) {
         return intercept(run, run->parameter[0], HVTLFS_ACCESS_READ);
     }
+    guest_qwords(run->memory.copy.header, run->list_offset / 8);
     return HV_STATUS_SUCCESS;
 }
 
@@ -507,7 +520,7 @@ static bool fetch_elements(struct run *run)
     uint32_t size = run->call.count * run->shape->element_in;
 
     if (run->fast) {
-        run->call.elements = (const uint8_t *)run->memory.block + offset;
+        run->call.elements = (uint8_t *)run->memory.block + offset;
         run->call.output = (uint8_t *)run->memory.block + run->output_offset +
                            (size_t)run->reps_done * run->shape->element_out;
         return true;

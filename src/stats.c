@@ -82,7 +82,7 @@ bool hvtlfs_stats_set(struct hvtlfs_vp *vp, enum hvtlfs_overlay_kind kind, uint3
     }
     mapped = hvti_overlay_mapped(partition, slot);
     if (mapped) {
-        hvti_store(&mapped[counter], value);
+        hvti_store(&mapped[counter], guest64(value));
         return true;
     }
     put_u64(bytes, value);

@@ -202,9 +202,9 @@ void hvti_stimer_message(struct hvtlfs_vp *vp, uint32_t timer,
                          struct hv_timer_message_payload *payload)
 {
     *payload = (struct hv_timer_message_payload){
-        .timer_index = timer,
-        .expiration_time = vp->stimer[timer].expired,
-        .delivery_time = hvti_reference_time(vp),
+        .timer_index = guest32(timer),
+        .expiration_time = guest64(vp->stimer[timer].expired),
+        .delivery_time = guest64(hvti_reference_time(vp)),
     };
 }
 

@@ -6,7 +6,7 @@
 /* Where the parts of a slot are (TLFS 11.10.4). */
 #define HEADER_SIZE ((uint32_t)sizeof(struct hv_message_header))
 #define FLAGS_WORD 4u /* size, flags, two reserved bytes */
-#define PENDING_IN_WORD (HV_MESSAGE_FLAGS_MESSAGE_PENDING << 8)
+#define PENDING_IN_WORD guest32(HV_MESSAGE_FLAGS_MESSAGE_PENDING << 8)
 
 /* A copying host's word may change under a compare-exchange; after so many times we give up. */
 #define CAS_TRIES 64u
@@ -86,7 +86,7 @@ static bool mapped_slot_free(uint8_t *slot)
     return !__atomic_load_n(type, __ATOMIC_SEQ_CST);
 }
 
-/* Set bits of a word of a page that the host does not map. With the lock. */
+/* Set bits of a word of a page that the host does not map, in the guest's order. With the lock. */
 static bool copied_or(struct hvtlfs_partition *partition, uint32_t page, uint32_t offset,
                       uint32_t bits, uint32_t *before)
 {
@@ -372,7 +372,7 @@ static bool fill_from_timer(struct hvtlfs_vp *vp, uint32_t sint, uint32_t timer,
     struct hv_message message;
 
     hvti_stimer_message(vp, timer, &payload);
-    message.header = (struct hv_message_header){.message_type = HvMessageTimerExpired,
+    message.header = (struct hv_message_header){.message_type = guest32(HvMessageTimerExpired),
                                                 .payload_size = HV_TIMER_MESSAGE_PAYLOAD_SIZE,
                                                 .message_flags = flags};
     memcpy(message.payload, &payload, sizeof(payload));
@@ -473,9 +473,9 @@ static void write_buffer(struct hvti_message *buffer, const struct hvti_post *po
     buffer->source = post->row & UINT16_MAX;
     buffer->sint = post->sint % HV_SYNIC_SINT_COUNT;
     buffer->generation = generation & HVTI_GENERATION_MASK;
-    buffer->message.header = (struct hv_message_header){.message_type = message->type,
+    buffer->message.header = (struct hv_message_header){.message_type = guest32(message->type),
                                                         .payload_size = (uint8_t)message->size,
-                                                        .origination_id = message->origin};
+                                                        .origination_id = guest64(message->origin)};
     if (message->size) {
         memcpy(buffer->message.payload, message->payload, message->size);
     }
@@ -543,10 +543,10 @@ static bool copied_flag(struct hvtlfs_vp *vp, uint32_t sint, uint32_t flag, bool
     bool reached;
 
     hvti_lock(vp->partition);
-    reached = copied_or(vp->partition, page_slot(vp, HVTLFS_OVERLAY_SIEF), offset, BIT32(flag % 32),
-                        &before);
+    reached = copied_or(vp->partition, page_slot(vp, HVTLFS_OVERLAY_SIEF), offset,
+                        guest32(BIT32(flag % 32)), &before);
     hvti_unlock(vp->partition);
-    *newly = !(before >> (flag % 32) & 1);
+    *newly = !(guest32(before) >> (flag % 32) & 1);
     return reached;
 }
 
@@ -558,8 +558,9 @@ static bool set_flag(struct hvtlfs_vp *vp, uint32_t sint, uint32_t flag, bool *n
     if (!flags) {
         return copied_flag(vp, sint, flag, newly);
     }
-    before = __atomic_fetch_or(type_of(flags + (size_t)4 * (flag / 32)), BIT32(flag % 32), __ATOMIC_ACQ_REL);
-    *newly = !(before >> (flag % 32) & 1);
+    before = __atomic_fetch_or(type_of(flags + (size_t)4 * (flag / 32)),
+                               guest32(BIT32(flag % 32)), __ATOMIC_ACQ_REL);
+    *newly = !(guest32(before) >> (flag % 32) & 1);
     return true;
 }
 
@@ -968,7 +969,7 @@ static bool is_orphan(const struct hvtlfs_vp *vp, uint32_t item, uint32_t origin
         return false;
     }
     buffer = hvti_message_of(&vp->partition->messages, item);
-    return !buffer->source && buffer->message.header.origination_id == origin;
+    return !buffer->source && guest64(buffer->message.header.origination_id) == origin;
 }
 
 /* The rights that `waiting` messages hold beside the SINT's own buffer. */

@@ -289,6 +289,16 @@ static bool flags_fit(const struct hvti_call *call, uint64_t flags)
     return !(flags & ~known);
 }
 
+/* Ranges are a qword each. A list at hand is gone through once, so they are turned where they are. */
+static const uint64_t *ranges_of(const struct hvti_call *call)
+{
+    if (!call->count) {
+        return NULL;
+    }
+    guest_qwords(call->elements, call->count);
+    return call->elements;
+}
+
 static uint16_t flush(struct hvti_call *call, struct hvti_targets targets, after_flush *after)
 {
     uint64_t flags = call->header[1];
@@ -297,7 +307,7 @@ static uint16_t flush(struct hvti_call *call, struct hvti_targets targets, after
         .all_address_spaces = flags & HV_FLUSH_ALL_VIRTUAL_ADDRESS_SPACES,
         .non_global_only = flags & HV_FLUSH_NON_GLOBAL_MAPPINGS_ONLY,
         .range_count = call->count,
-        .ranges = call->count ? call->elements : NULL,
+        .ranges = ranges_of(call),
         .extended_ranges = flags & HV_FLUSH_USE_EXTENDED_RANGE_FORMAT,
     };
 
@@ -392,7 +402,7 @@ static uint16_t flush_guest_physical(const struct hvti_call *call)
 {
     const struct hvtlfs_gpa_flush what = {.address_space = call->header[0],
                                           .range_count = call->count,
-                                          .ranges = call->count ? call->elements : NULL};
+                                          .ranges = ranges_of(call)};
     enum hvtlfs_answer answer;
 
     if (call->header[1]) { /* flags: none is defined */

@@ -119,24 +119,25 @@ enum hvtlfs_tsc_page_state hvtlfs_tsc_page_query(struct hvtlfs_partition *partit
 static bool write_sequence(struct hvtlfs_partition *partition, uint32_t sequence)
 {
     struct hv_reference_tsc_page *page = hvti_overlay_mapped(partition, page_slot(partition));
+    uint32_t in_page = guest32(sequence);
 
     if (page) {
-        __atomic_store_n(&page->tsc_sequence, sequence, __ATOMIC_RELEASE);
+        __atomic_store_n(&page->tsc_sequence, in_page, __ATOMIC_RELEASE);
         __sync_synchronize();
         return true;
     }
-    return hvti_overlay_write(partition, page_slot(partition), OFFSET_OF(tsc_sequence), &sequence,
-                              sizeof(sequence));
+    return hvti_overlay_write(partition, page_slot(partition), OFFSET_OF(tsc_sequence), &in_page,
+                              sizeof(in_page));
 }
 
 static bool write_body(struct hvtlfs_partition *partition, uint64_t scale, uint64_t offset)
 {
     struct hv_reference_tsc_page *page = hvti_overlay_mapped(partition, page_slot(partition));
-    uint64_t body[2] = {scale, offset};
+    uint64_t body[2] = {guest64(scale), guest64(offset)};
 
     if (page) {
-        store_guarded(&page->tsc_scale, scale);
-        store_guarded((uint64_t *)&page->tsc_offset, offset);
+        store_guarded(&page->tsc_scale, body[0]);
+        store_guarded((uint64_t *)&page->tsc_offset, body[1]);
         return true;
     }
     return hvti_overlay_write(partition, page_slot(partition), OFFSET_OF(tsc_scale), body,

@@ -51,6 +51,47 @@ static inline uint32_t count_bits(uint64_t word)
     return (uint32_t)(word * UINT64_C(0x0101010101010101) >> 56);
 }
 
+/*
+ * The guest's memory is little-endian, whatever we run on. These convert between its order and ours,
+ * either way, where something is read from it or written to it; on a little-endian machine they are
+ * nothing. An atomic instruction takes its operands converted and gives its result to be converted:
+ * and, or and compare do not mind in which order the bytes lie.
+ */
+#define BIG_ENDIAN_HOST (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+
+static inline uint32_t guest32(uint32_t value)
+{
+    return BIG_ENDIAN_HOST ? __builtin_bswap32(value) : value;
+}
+
+static inline uint64_t guest64(uint64_t value)
+{
+    return BIG_ENDIAN_HOST
+               ? (uint64_t)guest32((uint32_t)value) << 32 | guest32((uint32_t)(value >> 32))
+               : value;
+}
+
+/* Qwords in place. */
+static inline void guest_qwords(uint64_t *words, size_t count)
+{
+    size_t i;
+
+    for (i = 0; BIG_ENDIAN_HOST && i < count; i++) {
+        words[i] = guest64(words[i]);
+    }
+}
+
+/* The bytes of qwords as the guest gave them: the qwords themselves, or a copy in `room`. */
+static inline const void *guest_bytes(const uint64_t *words, size_t count, uint64_t *room)
+{
+    if (!BIG_ENDIAN_HOST) {
+        return words;
+    }
+    memcpy(room, words, count * sizeof(*room));
+    guest_qwords(room, count);
+    return room;
+}
+
 /* A shared word, read and written whole; relaxed. */
 static inline uint64_t load_shared(const uint64_t *shared)
 {
@@ -85,9 +126,9 @@ static inline uint64_t load_guarded(const uint64_t *word)
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 #else
     const uint32_t *half = (const uint32_t *)word;
-    uint64_t low = __atomic_load_n(&half[0], __ATOMIC_ACQUIRE);
+    uint64_t low = __atomic_load_n(&half[BIG_ENDIAN_HOST], __ATOMIC_ACQUIRE);
 
-    return low | (uint64_t)__atomic_load_n(&half[1], __ATOMIC_ACQUIRE) << 32;
+    return low | (uint64_t)__atomic_load_n(&half[!BIG_ENDIAN_HOST], __ATOMIC_ACQUIRE) << 32;
 #endif
 }
 
@@ -98,8 +139,8 @@ static inline void store_guarded(uint64_t *word, uint64_t value)
 #else
     uint32_t *half = (uint32_t *)word;
 
-    __atomic_store_n(&half[0], (uint32_t)value, __ATOMIC_RELEASE);
-    __atomic_store_n(&half[1], (uint32_t)(value >> 32), __ATOMIC_RELEASE);
+    __atomic_store_n(&half[BIG_ENDIAN_HOST], (uint32_t)value, __ATOMIC_RELEASE);
+    __atomic_store_n(&half[!BIG_ENDIAN_HOST], (uint32_t)(value >> 32), __ATOMIC_RELEASE);
 #endif
 }
 

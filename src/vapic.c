@@ -31,7 +31,7 @@ enum {
     LAZY_VECTOR = 0x0FF,
 };
 
-#define NO_EOI_REQUIRED ((uint32_t)HV_APIC_ASSIST_NO_EOI_REQUIRED)
+#define NO_EOI_REQUIRED guest32(HV_APIC_ASSIST_NO_EOI_REQUIRED) /* as it lies in the page */
 #define APIC_ASSIST ((uint32_t)offsetof(struct hv_vp_assist_page, apic_assist))
 
 /* A word that other VPs scribble on would make compare and exchange fail for ever. */

@@ -22,11 +22,11 @@ uint16_t hvti_get_vp_index_from_apic_id(struct hvti_call *call)
         const struct hvtlfs_vp *vp;
 
         memcpy(&asked, in + call->done * sizeof(asked), sizeof(asked));
-        vp = hvti_vp_by_apic_id(call->vp->partition, asked.apic_id);
+        vp = hvti_vp_by_apic_id(call->vp->partition, guest32(asked.apic_id));
         if (!vp) {
             return HV_STATUS_INVALID_PARAMETER;
         }
-        answer.vp_index = vp->index;
+        answer.vp_index = guest32(vp->index);
         memcpy(out + call->done * sizeof(answer), &answer, sizeof(answer));
     }
     return HV_STATUS_SUCCESS;
@@ -34,6 +34,36 @@ uint16_t hvti_get_vp_index_from_apic_id(struct hvti_call *call)
 
 _Static_assert(sizeof(struct hvtlfs_vp_context) == sizeof(struct hv_initial_vp_context),
                "the public struct has the layout of the TLFS");
+
+/* TLFS 7.9.5 */
+static struct hvtlfs_segment segment(const uint64_t qwords[2])
+{
+    return (struct hvtlfs_segment){.base = qwords[0],
+                                   .limit = (uint32_t)qwords[1],
+                                   .selector = (uint16_t)(qwords[1] >> 32),
+                                   .attributes = (uint16_t)(qwords[1] >> 48)};
+}
+
+/* TLFS 7.9.6 */
+static struct hvtlfs_table table(const uint64_t qwords[2])
+{
+    return (struct hvtlfs_table){.limit = (uint16_t)(qwords[0] >> 48), .base = qwords[1]};
+}
+
+/* All of the TLFS's struct is qwords and fields that share one. */
+static void read_context(struct hvtlfs_vp_context *start, const uint64_t *qwords)
+{
+    struct hvtlfs_segment *segments[] = {&start->cs, &start->ds, &start->es, &start->fs,
+                                         &start->gs, &start->ss, &start->tr, &start->ldtr};
+    uint32_t i;
+
+    memcpy(start, qwords, sizeof(*start)); /* right wherever a field is a qword */
+    for (i = 0; i < ARRAY_LEN(segments); i++) {
+        *segments[i] = segment(&qwords[3 + 2 * i]);
+    }
+    start->idtr = table(&qwords[19]);
+    start->gdtr = table(&qwords[21]);
+}
 
 /* TLFS 7.10.3 */
 uint16_t hvti_start_virtual_processor(struct hvti_call *call)
@@ -51,7 +81,7 @@ uint16_t hvti_start_virtual_processor(struct hvti_call *call)
     if (!hvti_vtl_is_0((uint8_t)(call->header[1] >> 32))) {
         return HV_STATUS_INVALID_VTL_STATE;
     }
-    memcpy(&start, &call->header[2], sizeof(start));
+    read_context(&start, &call->header[2]);
     switch (hvti_host_start_vp(&partition->host, call->vp->index, target, &start)) {
     case HVTLFS_ANSWER_OK:
         return HV_STATUS_SUCCESS;

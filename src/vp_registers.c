@@ -193,10 +193,11 @@ uint16_t hvti_get_vp_registers(struct hvti_call *call)
         uint32_t name;
 
         memcpy(&name, names + call->done * sizeof(name), sizeof(name));
-        status = get_one(call->vp, name, &value);
+        status = get_one(call->vp, guest32(name), &value);
         if (status != HV_STATUS_SUCCESS) {
             return status;
         }
+        guest_qwords(value.half, ARRAY_LEN(value.half));
         memcpy(values + call->done * sizeof(value), &value, sizeof(value));
     }
     return status;
@@ -215,8 +216,9 @@ uint16_t hvti_set_vp_registers(struct hvti_call *call)
         if (one.reserved[0] || one.reserved[1] || one.reserved[2]) {
             return HV_STATUS_INVALID_PARAMETER;
         }
-        value = (struct hvtlfs_register){{one.register_value.low64, one.register_value.high64}};
-        status = set_one(call->vp, one.register_name, &value);
+        value = (struct hvtlfs_register){
+            {guest64(one.register_value.low64), guest64(one.register_value.high64)}};
+        status = set_one(call->vp, guest32(one.register_name), &value);
         if (status != HV_STATUS_SUCCESS) {
             return status;
         }

@@ -20,7 +20,7 @@
 
 #define FAST_BLOCK_SIZE 112u
 
-/* What the guest wants. `input` is the whole block: header, variable part, list. */
+/* What the guest wants. `input` is the whole block, in qwords: header, variable part, list. */
 struct guest_call {
     uint16_t code;
     uint32_t variable; /* qwords */
@@ -28,9 +28,8 @@ struct guest_call {
     uint32_t start;
     uint32_t input_size;
     uint32_t output_size;
-    union {
+    struct {
         uint64_t qwords[HVTLFS_PAGE_SIZE / 8];
-        uint8_t bytes[HVTLFS_PAGE_SIZE];
     } input;
     enum hvtlfs_cpu_mode mode;
     bool fast;
@@ -39,7 +38,7 @@ struct guest_call {
     uint64_t output_gpa;
 };
 
-/* What it gets. */
+/* What it gets; `output` is the guest's bytes. */
 struct guest_answer {
     enum hvtlfs_hypercall_result result;
     uint16_t status;
@@ -48,6 +47,46 @@ struct guest_answer {
     uint8_t output[HVTLFS_PAGE_SIZE];
     struct hvtlfs_hypercall_regs regs;
 };
+
+/* Set a field of the input that is narrower than a qword. */
+static inline void guest_put(struct guest_call *call, uint32_t offset, uint32_t size,
+                             uint64_t value)
+{
+    uint32_t shift = 8 * (offset % 8);
+    uint64_t mask = (UINT64_C(1) << 8 * size) - 1;
+    uint64_t *qword = &call->input.qwords[offset / 8];
+
+    *qword = (*qword & ~(mask << shift)) | (value & mask) << shift;
+}
+
+/* Qwords as they lie in the guest's memory. */
+static inline void guest_lay(void *to, const uint64_t *qwords, size_t count)
+{
+    uint8_t *bytes = to;
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        uint64_t word = model_le64(qwords[i]);
+
+        memcpy(bytes + 8 * i, &word, 8);
+    }
+}
+
+static inline uint64_t guest_output64(const struct guest_answer *answer, uint32_t offset)
+{
+    uint64_t word;
+
+    memcpy(&word, answer->output + offset, 8);
+    return model_le64(word);
+}
+
+static inline uint32_t guest_output32(const struct guest_answer *answer, uint32_t offset)
+{
+    uint32_t word;
+
+    memcpy(&word, answer->output + offset, 4);
+    return model_le32(word);
+}
 
 static inline uint64_t guest_control(const struct guest_call *call)
 {
@@ -62,12 +101,9 @@ static inline void guest_pair(uint64_t *high, uint64_t *low, uint64_t value)
     *low = UINT64_C(0xBEEF000000000000) | (uint32_t)value;
 }
 
-static inline void guest_set_block(struct hvtlfs_hypercall_regs *regs, const uint8_t *block)
+static inline void guest_set_block(struct hvtlfs_hypercall_regs *regs, const uint64_t *words)
 {
-    uint64_t words[2];
-
-    memcpy(words, block, 16);
-    memcpy(regs->xmm, block + 16, sizeof(regs->xmm));
+    memcpy(regs->xmm, words + 2, sizeof(regs->xmm));
     if (regs->mode == HVTLFS_MODE_LONG64) {
         regs->rdx = words[0];
         regs->r8 = words[1];
@@ -80,7 +116,7 @@ static inline void guest_set_block(struct hvtlfs_hypercall_regs *regs, const uin
 static inline struct hvtlfs_hypercall_regs guest_regs(const struct guest_call *call)
 {
     struct hvtlfs_hypercall_regs regs;
-    uint8_t block[FAST_BLOCK_SIZE];
+    uint64_t block[FAST_BLOCK_SIZE / 8];
     uint64_t gpas[2] = {call->input_gpa, call->output_gpa};
 
     memset(&regs, 0x5A, sizeof(regs));
@@ -88,8 +124,14 @@ static inline struct hvtlfs_hypercall_regs guest_regs(const struct guest_call *c
     regs.mode = call->mode;
     regs.cpl = 0;
     if (call->fast) {
-        memcpy(block, call->input.bytes,
-               call->input_size < sizeof(block) ? call->input_size : sizeof(block));
+        uint32_t size = call->input_size < sizeof(block) ? call->input_size : sizeof(block);
+
+        memcpy(block, call->input.qwords, size & ~7u);
+        if (size % 8) { /* what lies behind the input in its last register is nobody's */
+            uint64_t rest = UINT64_MAX << 8 * (size % 8);
+
+            block[size / 8] = (block[size / 8] & rest) | (call->input.qwords[size / 8] & ~rest);
+        }
     } else {
         memcpy(block, gpas, sizeof(gpas));
     }
@@ -137,9 +179,9 @@ static inline void guest_read_output(struct fixture *fixture, const struct guest
                                     call->output_size);
         return;
     }
-    memcpy(block, &answer->regs.rdx, 8);
-    memcpy(block + 8, &answer->regs.r8, 8);
-    memcpy(block + 16, answer->regs.xmm, sizeof(answer->regs.xmm));
+    guest_lay(block, &answer->regs.rdx, 1);
+    guest_lay(block + 8, &answer->regs.r8, 1);
+    guest_lay(block + 16, &answer->regs.xmm[0].half[0], 12);
     if (call->output_size && call->output_size <= FAST_BLOCK_SIZE &&
         offset <= FAST_BLOCK_SIZE - call->output_size) {
         memcpy(answer->output, block + offset, call->output_size);
@@ -151,12 +193,14 @@ static inline void guest_make(struct fixture *fixture, const struct guest_call *
                               struct guest_answer *answer)
 {
     struct hvtlfs_hypercall_regs before;
+    uint8_t input[HVTLFS_PAGE_SIZE];
 
     memset(answer, 0, sizeof(*answer));
     answer->regs = guest_regs(call);
     if (!call->fast && call->input_gpa < fixture->options.ram_size &&
         call->input_size <= HVTLFS_PAGE_SIZE - call->input_gpa % HVTLFS_PAGE_SIZE) {
-        assert_int_equal(model_host_guest_write(fixture->host, call->input_gpa, call->input.bytes,
+        guest_lay(input, call->input.qwords, HVTLFS_PAGE_SIZE / 8);
+        assert_int_equal(model_host_guest_write(fixture->host, call->input_gpa, input,
                                                 call->input_size),
                          MODEL_ACCESS_OK);
     }

@@ -51,6 +51,7 @@ static inline void synic_start(struct fixture *fixture, bool copies)
     synic_enable(fixture->vp);
 }
 
+/* The header in numbers, the payload as the guest has it. */
 static inline struct hv_message guest_message(struct fixture *fixture, uint32_t vp_index,
                                               uint32_t sint)
 {
@@ -59,6 +60,8 @@ static inline struct hv_message guest_message(struct fixture *fixture, uint32_t 
     assert_int_equal(model_host_guest_read(fixture->host, sim_gpa(vp_index) + sint * 256, &message,
                                            sizeof(message)),
                      MODEL_ACCESS_OK);
+    message.header.message_type = model_le32(message.header.message_type);
+    message.header.origination_id = model_le64(message.header.origination_id);
     return message;
 }
 
@@ -91,7 +94,7 @@ static inline void expect_slot(struct fixture *fixture, uint32_t vp_index, uint3
     assert_int_equal(message.header.message_type, number);
     if (number) {
         assert_int_equal(message.header.payload_size, sizeof(number));
-        assert_int_equal(message.payload[0] & UINT32_MAX, number);
+        assert_memory_equal(message.payload, &number, sizeof(number));
     }
 }
 

@@ -97,7 +97,9 @@ static enum hvtlfs_hypercall_result call(uint64_t control, uint64_t in, uint64_t
 
 static void put(uint64_t gpa, uint64_t value)
 {
-    memcpy(fuzz_ram + gpa, &value, sizeof(value));
+    for (size_t i = 0; i < sizeof(value); i++) {
+        fuzz_ram[gpa + i] = (uint8_t)(value >> 8 * i);
+    }
 }
 
 /* The longest list that fits a page: a header of 24 bytes and 509 ranges. */

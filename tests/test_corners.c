@@ -436,8 +436,8 @@ static void test_a_timers_message_outlives_a_connection_in_its_queue(void **stat
                                            .connection_id = 1,
                                            .type = HVTLFS_CONNECTION_MESSAGE,
                                            .sint = 2};
-    const uint64_t payload = 9;
-    const struct hvtlfs_message message = {.type = 9, .size = 8, .payload = &payload};
+    const uint32_t payload[2] = {9, 0};
+    const struct hvtlfs_message message = {.type = 9, .size = 8, .payload = payload};
     uint8_t *bytes;
     size_t size, used;
 
@@ -798,14 +798,13 @@ static void test_reserved_words_of_a_register_association(void **state)
     for (uint32_t word = 0; word <= 3; word++) {
         struct guest_answer answer;
         struct guest_call call;
-        uint32_t one = 1;
 
         guest_prepare(&call, HvCallSetVpRegisters, 48, 0);
         call.input.qwords[0] = UINT64_MAX;
         call.input.qwords[1] = UINT32_C(0xFFFFFFFE);
         call.input.qwords[2] = 0x00020000; /* RAX */
         if (word < 3) {
-            memcpy(call.input.bytes + 20 + 4 * word, &one, 4);
+            guest_put(&call, 20 + 4 * word, 4, 1);
         }
         call.reps = 1;
         guest_make(&fixture, &call, &answer);

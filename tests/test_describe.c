@@ -282,7 +282,8 @@ static void flush_all(struct fixture *fixture, uint64_t mask)
 {
     struct hvtlfs_hypercall_regs regs = {
         .mode = HVTLFS_MODE_LONG64, .rcx = HvCallFlushVirtualAddressSpace, .rdx = 0x3000};
-    const uint64_t input[3] = {0, HV_FLUSH_ALL_VIRTUAL_ADDRESS_SPACES, mask};
+    const uint64_t input[3] = {0, model_le64(HV_FLUSH_ALL_VIRTUAL_ADDRESS_SPACES),
+                               model_le64(mask)};
 
     memcpy(model_host_ram(fixture->host, 0x3000), input, sizeof(input));
     assert_int_equal(hvtlfs_hypercall(fixture->vp, &regs), HVTLFS_HYPERCALL_DONE);

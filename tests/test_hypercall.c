@@ -88,7 +88,7 @@ static void a_fast_call_takes_its_input_from_rdx(void **state)
 
 static void a_slow_call_takes_its_input_from_guest_memory(void **state)
 {
-    const uint64_t input = 0x4321;
+    const uint64_t input = model_le64(0x4321);
 
     (void)state;
     memcpy(model_host_ram(fixture.host, 0x3008), &input, 8);

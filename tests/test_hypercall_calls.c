@@ -520,8 +520,8 @@ static uint16_t get_register(uint32_t name, uint64_t *low, uint64_t *high)
     call.input.qwords[1] = HV_VP_INDEX_SELF;
     call.input.qwords[2] = name;
     make();
-    memcpy(low, answer.output, 8);
-    memcpy(high, answer.output + 8, 8);
+    *low = guest_output64(&answer, 0);
+    *high = guest_output64(&answer, 8);
     return answer.status;
 }
 
@@ -692,7 +692,7 @@ static void registers_belong_to_the_caller(void **state)
     call.input.qwords[1] = HV_VP_INDEX_SELF | UINT64_C(1) << 40; /* reserved */
     assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
     assert_int_equal(set_register(HvX64RegisterCr3, 1, 0), HV_STATUS_SUCCESS);
-    call.input.bytes[16 + 4] = 1; /* reserved */
+    guest_put(&call, 16 + 4, 1, 1); /* reserved */
     assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
 }
 
@@ -726,7 +726,7 @@ static void each_apic_id_has_its_vp(void **state)
         call.input.qwords[0] = HV_PARTITION_ID_SELF;
         call.input.qwords[2] = vps[i].apic_id;
         assert_int_equal(make(), HV_STATUS_SUCCESS);
-        assert_memory_equal(answer.output, &vps[i].vp_index, 4);
+        assert_int_equal(guest_output32(&answer, 0), vps[i].vp_index);
         assert_memory_equal(answer.output + 4, "\0\0\0\0", 4);
     }
     call.input.qwords[2] = 3;
@@ -734,6 +734,9 @@ static void each_apic_id_has_its_vp(void **state)
     call.input.qwords[1] = 1; /* VTL 1 */
     assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
 }
+
+/* The qword of a field of the VP's context. */
+#define START_FIELD(field) (offsetof(struct hv_input_start_virtual_processor, vp_context.field) / 8)
 
 static void starting_a_vp_is_the_hosts(void **state)
 {
@@ -747,17 +750,16 @@ static void starting_a_vp_is_the_hosts(void **state)
         {HVTLFS_ANSWER_UNKNOWN, HV_STATUS_ACCESS_DENIED},
         {HVTLFS_ANSWER_DENIED, HV_STATUS_ACCESS_DENIED},
     };
-    struct hv_input_start_virtual_processor *input = (void *)call.input.bytes;
     struct model_event event;
     size_t i;
 
     (void)state;
     for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         guest_prepare(&call, HvCallStartVirtualProcessor, 240, 0);
-        input->partition_id = HV_PARTITION_ID_SELF;
-        input->vp_index = 130;
-        input->vp_context.rip = 0x123456789A;
-        input->vp_context.cr3 = 0x5000;
+        call.input.qwords[0] = HV_PARTITION_ID_SELF;
+        call.input.qwords[1] = 130;
+        call.input.qwords[START_FIELD(rip)] = 0x123456789A;
+        call.input.qwords[START_FIELD(cr3)] = 0x5000;
         model_host_set_answer(fixture.host, rows[i].answer);
         assert_int_equal(make(), rows[i].status);
         event = only(MODEL_EVENT_START_VP);
@@ -766,10 +768,9 @@ static void starting_a_vp_is_the_hosts(void **state)
         assert_int_equal(event.values[2], 0x5000);
     }
     model_host_set_answer(fixture.host, HVTLFS_ANSWER_OK);
-    input->target_vtl = 1;
+    guest_put(&call, 12, 1, 1); /* VTL 1 */
     assert_int_equal(make(), HV_STATUS_INVALID_VTL_STATE);
-    input->target_vtl = 0;
-    input->vp_index = HV_VP_INDEX_SELF;
+    call.input.qwords[1] = HV_VP_INDEX_SELF;
     assert_int_equal(make(), HV_STATUS_INVALID_VP_INDEX);
     nothing_happened();
 }
@@ -848,7 +849,7 @@ static void retargeting_refuses_what_makes_no_sense(void **state)
     assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
     for (byte = 20; byte < 40; byte += byte == 23 ? 9 : 1) { /* behind the source; 10.5.4's own */
         prepare_retarget(0x31, 1);
-        call.input.bytes[byte] = 1;
+        guest_put(&call, byte, 1, 1);
         assert_int_equal(make(), HV_STATUS_INVALID_PARAMETER);
     }
     nothing_happened();
@@ -858,12 +859,10 @@ static void retargeting_refuses_what_makes_no_sense(void **state)
 
 static void capabilities_are_what_the_host_has(void **state)
 {
-    uint64_t one = 1;
-
     (void)state;
     guest_prepare(&call, HvExtCallQueryCapabilities, 0, 8);
     assert_int_equal(make(), HV_STATUS_SUCCESS);
-    assert_memory_equal(answer.output, &one, 8);
+    assert_int_equal(guest_output64(&answer, 0), 1);
     call.fast = true; /* output without input: RDX */
     assert_int_equal(make(), HV_STATUS_SUCCESS);
     assert_int_equal(answer.regs.changed, HVTLFS_CHANGED_RAX | HVTLFS_CHANGED_RDX);
@@ -873,7 +872,6 @@ static void capabilities_are_what_the_host_has(void **state)
 static void boot_zeroed_memory_is_a_count_and_ranges(void **state)
 {
     static const uint32_t counts[] = {0, 1, 254, 255, 300};
-    const struct hv_ext_output_get_boot_zeroed_memory *output;
     uint32_t expected, n;
     size_t i;
 
@@ -882,12 +880,11 @@ static void boot_zeroed_memory_is_a_count_and_ranges(void **state)
         model_host_set_zeroed_ranges(fixture.host, counts[i]);
         guest_prepare(&call, HvExtCallGetBootZeroedMemory, 0, 4088);
         assert_int_equal(make(), HV_STATUS_SUCCESS);
-        output = (const void *)answer.output;
         expected = counts[i] < 255 ? counts[i] : 255;
-        assert_int_equal(output->range_count, expected);
+        assert_int_equal(guest_output64(&answer, 0), expected);
         for (n = 0; n < expected; n++) {
-            assert_int_equal(output->range[n].start_gpa_page_number, 16 * n);
-            assert_int_equal(output->range[n].page_count, n + 1);
+            assert_int_equal(guest_output64(&answer, 8 + 16 * n), 16 * n);
+            assert_int_equal(guest_output64(&answer, 16 + 16 * n), n + 1);
         }
     }
 }
@@ -899,8 +896,6 @@ static void without_zeroed_memory(struct hvtlfs_config *config)
 
 static void a_capability_that_is_not_there_is_no_call(void **state)
 {
-    uint64_t none = 0;
-
     (void)state;
     fixture_stop(&fixture);
     fixture_prepare(&fixture);
@@ -909,7 +904,7 @@ static void a_capability_that_is_not_there_is_no_call(void **state)
     fixture_start(&fixture);
     guest_prepare(&call, HvExtCallQueryCapabilities, 0, 8);
     assert_int_equal(make(), HV_STATUS_SUCCESS);
-    assert_memory_equal(answer.output, &none, 8);
+    assert_int_equal(guest_output64(&answer, 0), 0);
     guest_prepare(&call, HvExtCallGetBootZeroedMemory, 0, 4088);
     assert_int_equal(make(), HV_STATUS_INVALID_HYPERCALL_CODE);
     guest_prepare(&call, HvExtCallMemoryHeatHint, 0, 0);
@@ -965,7 +960,9 @@ static uint16_t host_sum(void *context, struct hvtlfs_host_call *frame)
     assert_int_equal(frame->code, 0x0046);
     assert_int_equal(frame->header_size, 16);
     memcpy(numbers, frame->header, sizeof(numbers));
-    sum = numbers[0] + numbers[1] + frame->vp_index;
+    numbers[0] = model_le64(numbers[0]);
+    numbers[1] = model_le64(numbers[1]);
+    sum = model_le64(numbers[0] + numbers[1] + frame->vp_index);
     memcpy(frame->output, &sum, sizeof(sum));
     return numbers[0] == 13 ? HV_STATUS_OPERATION_DENIED : HV_STATUS_SUCCESS;
 }
@@ -977,9 +974,8 @@ static uint16_t host_double(void *context, struct hvtlfs_host_call *frame)
 
     (void)context;
     for (; frame->done < frame->count; frame->done++) {
-        uint16_t value;
+        uint32_t value = in[2 * frame->done] | (uint32_t)in[2 * frame->done + 1] << 8;
 
-        memcpy(&value, in + 2 * frame->done, 2);
         if (value == 0xFFFF) {
             return HV_STATUS_NO_DATA;
         }
@@ -995,7 +991,6 @@ static const struct hvtlfs_call_handler own[] = {
 
 static void a_host_answers_what_the_library_leaves_alone(void **state)
 {
-    uint64_t sum = 0;
     uint32_t i;
 
     (void)state;
@@ -1006,8 +1001,7 @@ static void a_host_answers_what_the_library_leaves_alone(void **state)
     call.input.qwords[0] = 30;
     call.input.qwords[1] = 12;
     assert_int_equal(make(), HV_STATUS_SUCCESS);
-    memcpy(&sum, answer.output, 8);
-    assert_int_equal(sum, 42);
+    assert_int_equal(guest_output64(&answer, 0), 42);
     call.fast = true;
     assert_int_equal(make(), HV_STATUS_SUCCESS);
     assert_int_equal(answer.regs.xmm[0].half[0], 42);
@@ -1017,14 +1011,14 @@ static void a_host_answers_what_the_library_leaves_alone(void **state)
     guest_prepare(&call, 0xBADD, 2 * 200, 200);
     call.reps = 200;
     for (i = 0; i < 200; i++) {
-        call.input.bytes[2 * i] = (uint8_t)i;
+        guest_put(&call, 2 * i, 2, i & 0xFF);
     }
     assert_int_equal(make(), HV_STATUS_SUCCESS);
     assert_int_equal(answer.continued, 3); /* the default budget is 64 */
     for (i = 0; i < 200; i++) {
         assert_int_equal(answer.output[i], (uint8_t)(2 * i));
     }
-    call.input.bytes[2 * 150] = call.input.bytes[2 * 150 + 1] = 0xFF;
+    guest_put(&call, 2 * 150, 2, 0xFFFF);
     assert_int_equal(make(), HV_STATUS_NO_DATA);
     assert_int_equal(answer.reps, 150);
     call.reps = 0;
@@ -1070,16 +1064,16 @@ static void what_a_host_leaves_out_of_its_output_is_0(void **state)
         for (i = 0; i < sizeof(fills) / sizeof(fills[0]); i++) {
             guest_prepare(&call, 0x0046, 8, 64);
             call.fast = fast;
-            call.input.bytes[0] = 64;
+            guest_put(&call, 0, 1, 64);
             assert_int_equal(make(), HV_STATUS_SUCCESS);
             expect_filled(64, 64);
-            call.input.bytes[0] = fills[i];
+            guest_put(&call, 0, 1, fills[i]);
             assert_int_equal(make(), HV_STATUS_SUCCESS);
             expect_filled(fills[i], 64);
             guest_prepare(&call, 0xBADD, 8, 32);
             call.fast = fast;
             call.reps = 1;
-            call.input.bytes[0] = fills[i];
+            guest_put(&call, 0, 1, fills[i]);
             assert_int_equal(make(), HV_STATUS_SUCCESS);
             expect_filled(fills[i], 32);
         }
@@ -1170,7 +1164,7 @@ static void elements_a_host_has_not_done_leave_their_registers_alone(void **stat
     guest_prepare(&call, 0xBADD, 16, 64);
     call.fast = true;
     call.reps = 2;
-    call.input.bytes[0] = 40; /* into the element that fails */
+    guest_put(&call, 0, 1, 40); /* into the element that fails */
     before = guest_regs(&call);
     assert_int_equal(make(), HV_STATUS_NO_DATA);
     assert_int_equal(answer.reps, 1);

@@ -125,7 +125,7 @@ static void get_list(struct guest_call *call, uint32_t count)
     for (i = 0; i < count; i++) {
         uint32_t name = HvX64RegisterRax + i % 16;
 
-        memcpy(call->input.bytes + 16 + 4 * i, &name, 4);
+        guest_put(call, 16 + 4 * i, 4, name);
         model_host_set_register(fixture.host, 0, name,
                                 (struct hvtlfs_register){{0x1111 * (i % 16), i % 16}});
     }
@@ -228,14 +228,15 @@ static void continuing_after_any_budget_gives_the_same_result(void **state)
 static void a_continued_call_changes_only_its_start_index(void **state)
 {
     struct hvtlfs_hypercall_regs regs, before;
+    uint8_t input[HVTLFS_PAGE_SIZE];
     struct guest_call call;
 
     (void)state;
     fixture_stop(&fixture);
     start_with_budget(20);
     flush_list(&call, 25);
-    assert_int_equal(model_host_guest_write(fixture.host, GUEST_INPUT, call.input.bytes,
-                                            call.input_size),
+    guest_lay(input, call.input.qwords, HVTLFS_PAGE_SIZE / 8);
+    assert_int_equal(model_host_guest_write(fixture.host, GUEST_INPUT, input, call.input_size),
                      MODEL_ACCESS_OK);
     before = regs = guest_regs(&call);
     assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_CONTINUE);
@@ -291,8 +292,6 @@ static void an_error_tells_how_many_elements_were_done(void **state)
     (void)state;
     for (bad = 0; bad < COUNT; bad++) {
         for (start = 0; start <= bad; start += 7) {
-            uint64_t expected = 0;
-
             apic_list(&call, COUNT);
             call.start = start;
             call.input.qwords[2 + bad] = 5; /* nobody's */
@@ -301,8 +300,7 @@ static void an_error_tells_how_many_elements_were_done(void **state)
             assert_int_equal(answer.status, HV_STATUS_INVALID_PARAMETER);
             assert_int_equal(answer.reps, bad);
             for (i = start; i < bad; i++) {
-                memcpy(&expected, answer.output + 8 * i, 8);
-                assert_int_equal(expected, 2 * i + 1);
+                assert_int_equal(guest_output64(&answer, 8 * i), 2 * i + 1);
             }
         }
     }

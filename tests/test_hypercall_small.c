@@ -139,7 +139,7 @@ static void test_only_the_status_changes(void **state)
 /* Nobody is no error, in either form: TLFS 7.8.7.3 lets a sparse set have no bank. */
 static void test_an_ipi_to_nobody_succeeds(void **state)
 {
-    static const uint64_t nobody[] = {0x30, HvGenericSetSparse4k, 0};
+    const uint64_t nobody[] = {model_le64(0x30), model_le64(HvGenericSetSparse4k), 0};
     struct hvtlfs_hypercall_regs regs = {.mode = HVTLFS_MODE_LONG64};
     struct fixture fixture;
 

@@ -625,7 +625,6 @@ static void test_apic_ids_that_share_a_place_are_told_apart(void **state)
     for (uint32_t i = 0; i < 2; i++) {
         struct guest_call call;
         struct guest_answer answer;
-        uint32_t index;
 
         guest_prepare(&call, HvCallGetVpIndexFromApicId, 24, 8);
         call.input.qwords[0] = UINT64_MAX;
@@ -633,8 +632,7 @@ static void test_apic_ids_that_share_a_place_are_told_apart(void **state)
         call.reps = 1;
         guest_make(&fixture, &call, &answer);
         assert_int_equal(answer.status, 0);
-        memcpy(&index, answer.output, sizeof(index));
-        assert_int_equal(index, i);
+        assert_int_equal(guest_output32(&answer, 0), i);
     }
     fixture_stop(&fixture);
 }

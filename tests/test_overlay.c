@@ -84,7 +84,7 @@ static void expect_all_as_in_the_model(void)
                 expected = slot_word[slot]; /* the lowest number is on top */
             }
         }
-        assert_int_equal(model_host_guest_read32(host, gpa_of(place)), expected);
+        assert_int_equal(model_host_guest_read32(host, gpa_of(place)), model_le32(expected));
     }
     for (slot = 0; slot < SLOTS; slot++) {
         uint32_t word = 0;

@@ -56,6 +56,9 @@ static struct hv_timer_message_payload timer_message(struct fixture *fixture, ui
     assert_int_equal(message.header.payload_size, 24);
     assert_int_equal(message.header.origination_id, 0);
     memcpy(&payload, message.payload, sizeof(payload));
+    payload.timer_index = model_le32(payload.timer_index);
+    payload.expiration_time = model_le64(payload.expiration_time);
+    payload.delivery_time = model_le64(payload.delivery_time);
     assert_int_equal(payload.reserved, 0);
     return payload;
 }

@@ -103,12 +103,14 @@ static uint32_t first_number(uint32_t vp_index, uint32_t sint)
 static void receive_tick(struct receiver *receiver, const struct hv_message *message)
 {
     struct hv_timer_message_payload payload;
+    uint64_t delivered;
 
     memcpy(&payload, message->payload, sizeof(payload));
-    assert_int_equal(message->header.message_type, 0x80000010);
-    assert_true(payload.delivery_time >= payload.expiration_time);
-    assert_true(payload.delivery_time >= receiver->last_tick);
-    receiver->last_tick = payload.delivery_time;
+    delivered = model_le64(payload.delivery_time);
+    assert_int_equal(model_le32(message->header.message_type), 0x80000010);
+    assert_true(delivered >= model_le64(payload.expiration_time));
+    assert_true(delivered >= receiver->last_tick);
+    receiver->last_tick = delivered;
     receiver->ticks++;
 }
 
@@ -117,7 +119,7 @@ static void receive_post(struct receiver *receiver, uint32_t sint, const struct 
     uint32_t payload[2];
 
     memcpy(payload, message->payload, sizeof(payload));
-    assert_int_equal(message->header.message_type, 0x100);
+    assert_int_equal(model_le32(message->header.message_type), 0x100);
     assert_true(payload[0] < POSTERS);
     assert_int_equal(payload[1], receiver->next[payload[0]][sint]);
     receiver->next[payload[0]][sint] += VPS * SINTS;

@@ -73,6 +73,9 @@ static struct hvtlfs_guest_tsc_page page_content(void)
 
     assert_int_equal(model_host_guest_read(fixture.host, PAGE, &page, sizeof(page)),
                      MODEL_ACCESS_OK);
+    page.sequence = model_le32(page.sequence);
+    page.scale = model_le64(page.scale);
+    page.offset = model_le64(page.offset);
     return page;
 }
 
@@ -195,10 +198,10 @@ static void the_page_has_scale_and_offset_and_zeros(void **state)
     assert_int_equal(model_host_guest_read(fixture.host, PAGE, bytes, sizeof(bytes)),
                      MODEL_ACCESS_OK);
     memcpy(&word, bytes + 8, 8);
-    assert_int_equal(word, UINT64_C(0x028F5C28F5C28F5C)); /* 2^64 / 100 */
+    assert_int_equal(model_le64(word), UINT64_C(0x028F5C28F5C28F5C)); /* 2^64 / 100 */
     memcpy(&word, bytes + 16, 8);
     /* 777000111222 ticks of 1 ns are 7770001112.22 units; time 0 was then. */
-    assert_int_equal(word, (uint64_t)-INT64_C(7770001112));
+    assert_int_equal(model_le64(word), (uint64_t)-INT64_C(7770001112));
     for (i = 4; i < 8; i++) {
         assert_int_equal(bytes[i], 0);
     }

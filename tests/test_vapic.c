@@ -239,7 +239,7 @@ static uint32_t assist_word(void)
 static bool guest_btr(void)
 {
     uint32_t word = assist_word();
-    uint32_t cleared = word & ~UINT32_C(1);
+    uint32_t cleared = model_le32(word & ~UINT32_C(1));
 
     assert_int_equal(model_host_guest_write(fixture.host, ASSIST, &cleared, sizeof(cleared)),
                      MODEL_ACCESS_OK);
@@ -367,7 +367,7 @@ static void a_page_that_goes_while_armed_leaves_nothing_behind(void **state)
 
 static void a_scribbled_word_keeps_its_other_bits(void **state)
 {
-    uint32_t scribble = 0xFFFFFFFE;
+    uint32_t scribble = model_le32(0xFFFFFFFE);
 
     (void)state;
     enable();

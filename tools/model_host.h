@@ -31,6 +31,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <hvtlfs/host.h>
 #include <hvtlfs/partition.h>
@@ -97,6 +98,27 @@ enum model_access model_host_guest_read(struct model_host *host, uint64_t gpa, v
                                         size_t size);
 enum model_access model_host_guest_write(struct model_host *host, uint64_t gpa, const void *buffer,
                                          size_t size);
+
+/* A number as it lies in the guest's memory, and back: little-endian, whatever this runs on. */
+static inline uint64_t model_le64(uint64_t value)
+{
+    uint8_t bytes[8];
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(value >> (8 * i));
+    }
+    memcpy(&value, bytes, sizeof(bytes));
+    return value;
+}
+
+static inline uint32_t model_le32(uint32_t value)
+{
+    uint8_t bytes[4];
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(value >> (8 * i));
+    }
+    memcpy(&value, bytes, sizeof(bytes));
+    return value;
+}
 
 /* Little-endian conveniences; an inaccessible address reads as all ones. */
 uint32_t model_host_guest_read32(struct model_host *host, uint64_t gpa);

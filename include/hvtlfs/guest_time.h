@@ -43,16 +43,27 @@ static inline uint64_t hvtlfs_guest_scale(uint64_t tsc, uint64_t scale, uint64_t
     return (tsc >> 32) * (scale >> 32) + (cross1 >> 32) + (cross2 >> 32) + offset;
 }
 
+/** A half of a word, which is little-endian in the page, whoever reads it. */
+static inline uint32_t hvtlfs_guest_load32(const uint32_t *half)
+{
+    uint32_t value = __atomic_load_n(half, __ATOMIC_ACQUIRE);
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap32(value);
+#endif
+    return value;
+}
+
 /** A word that the sequence protects; in halves where a 64-bit load is no single instruction. */
 static inline uint64_t hvtlfs_guest_load(const uint64_t *word)
 {
-#if __SIZEOF_POINTER__ >= 8
+#if __SIZEOF_POINTER__ >= 8 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 #else
     const uint32_t *half = (const uint32_t *)(const void *)word;
-    uint64_t low = __atomic_load_n(&half[0], __ATOMIC_ACQUIRE);
+    uint64_t low = hvtlfs_guest_load32(&half[0]);
 
-    return low | (uint64_t)__atomic_load_n(&half[1], __ATOMIC_ACQUIRE) << 32;
+    return low | (uint64_t)hvtlfs_guest_load32(&half[1]) << 32;
 #endif
 }
 

@@ -172,7 +172,8 @@ enum hvtlfs_answer {
 struct hvtlfs_host_call {
     uint32_t vp_index;    /**< The caller. */
     uint16_t code;        /**< The call code. */
-    const void *header;   /**< The input block, for a rep call what precedes the list; a private copy. */
+    const void *header;   /**< The input block, for a rep call what precedes the list; a private copy.
+                               This, elements and output are the guest's bytes: little-endian. */
     uint32_t header_size; /**< Its size in bytes, variable part included. */
     uint32_t first;       /**< Rep call: index of the first element at hand. */
     uint32_t count;       /**< Rep call: elements at hand; 0 in a simple call. */
@@ -246,7 +247,8 @@ struct hvtlfs_host_ops {
     /**
      * Replace a naturally aligned 32-bit word of guest memory atomically if it has the expected
      * value; otherwise store the present value to @p expected. Needed for SynIC and lazy EOI only
-     * where overlay_set is absent. @p done tells whether the word was replaced.
+     * where overlay_set is absent. @p done tells whether the word was replaced. All values are as
+     * they lie in memory: a big-endian host must not turn them.
      * @return false if the word is not memory
      */
     bool (*gpa_compare_exchange)(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
