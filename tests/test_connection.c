@@ -467,6 +467,57 @@ static void test_connection_registered_after_a_load_has_its_messages(void **stat
     fixture_stop(&to);
 }
 
+/* Two connections behind one port, and a message of the host between theirs. */
+static void test_connections_share_the_messages_of_a_loaded_port(void **state)
+{
+    struct hvtlfs_connection first = to_sint(1, HVTLFS_CONNECTION_MESSAGE, 0, 3);
+    struct hvtlfs_connection second = to_sint(2, HVTLFS_CONNECTION_MESSAGE, 0, 3);
+    const uint32_t number = 99;
+    const struct hvtlfs_message own = {
+        .type = number, .origin = 7, .payload = &number, .size = sizeof(number)};
+    static uint8_t bytes[65536];
+    struct fixture from, to;
+    size_t size = 0;
+    uint32_t i;
+
+    (void)state;
+    second.port_id = first.port_id;
+    start_with(&from, 2 * HVTLFS_MESSAGE_BUFFERS + 1);
+    expect_add(&from, &first, HVTLFS_OK);
+    expect_add(&from, &second, HVTLFS_OK);
+    assert_int_equal(guest_posts(&from, 1, 1), HV_STATUS_SUCCESS); /* into the slot */
+    for (i = 0; i < HVTLFS_MESSAGE_BUFFERS; i++) {
+        assert_int_equal(guest_posts(&from, 1, 2 + i), HV_STATUS_SUCCESS);
+        if (i == 0) {
+            assert_int_equal(hvtlfs_synic_post_message(from.vp, 3, &own), HVTLFS_OK);
+        }
+    }
+    for (i = 0; i < HVTLFS_MESSAGE_BUFFERS; i++) {
+        assert_int_equal(guest_posts(&from, 2, 18 + i), HV_STATUS_SUCCESS);
+    }
+    assert_int_equal(hvtlfs_freeze(from.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_save(from.partition, bytes, sizeof(bytes), &size, NULL),
+                     HVTLFS_OK);
+
+    prepare(&to, 2 * HVTLFS_MESSAGE_BUFFERS + 1);
+    fixture_start(&to);
+    memcpy(model_host_ram(to.host, 0), model_host_ram(from.host, 0), to.options.ram_size);
+    assert_int_equal(hvtlfs_state_load(to.partition, bytes, size, NULL), HVTLFS_OK);
+    expect_add(&to, &first, HVTLFS_OK);
+    expect_add(&to, &second, HVTLFS_OK);
+    assert_int_equal(hvtlfs_thaw(to.partition, 0), HVTLFS_OK);
+    assert_int_equal(guest_posts(&to, 1, 50), HV_STATUS_INSUFFICIENT_BUFFERS);
+    assert_int_equal(guest_posts(&to, 2, 50), HV_STATUS_INSUFFICIENT_BUFFERS);
+    assert_int_equal(hvtlfs_connection_remove(to.partition, 1), HVTLFS_OK);
+    assert_int_equal(hvtlfs_connection_remove(to.partition, 2), HVTLFS_OK);
+    assert_int_equal(guest_empties_slot(&to, 0, 3), true);
+    expect_write(to.vp, HV_X64_MSR_EOM, 0);
+    expect_slot(&to, 0, 3, 99);
+    assert_int_equal(guest_empties_slot(&to, 0, 3), false);
+    fixture_stop(&from);
+    fixture_stop(&to);
+}
+
 static void test_load_behind_the_connections_lacks_their_buffers(void **state)
 {
     struct hvtlfs_connection connection = to_sint(1, HVTLFS_CONNECTION_MESSAGE, 0, 3);
@@ -600,6 +651,7 @@ int main(void)
         cmocka_unit_test(test_post_to_any_vp_finds_one_that_takes_it),
         cmocka_unit_test(test_removing_a_connection_frees_what_waits),
         cmocka_unit_test(test_connection_registered_after_a_load_has_its_messages),
+        cmocka_unit_test(test_connections_share_the_messages_of_a_loaded_port),
         cmocka_unit_test(test_load_behind_the_connections_lacks_their_buffers),
         cmocka_unit_test(test_connections_survive_a_reset),
         cmocka_unit_test(test_guest_signals_a_handler_within_its_flags),

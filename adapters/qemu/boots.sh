@@ -256,24 +256,25 @@ boot_vmbus_absent() {
     expect '^HVT vmbus absent'
 }
 
-# saved_and_restored CPUS MODEL MODEL2: while the guest counts ticks, save it to a file; a new process
-# of another model goes on
+# saved_and_restored CPUS MODEL MODEL2: while the guest counts ticks, stop it and save it to a file; a new
+# process of another model goes on. Stopped first: saved while it ran, a guest once came back with a page of
+# its stack from before. Whether the machine ran is not saved, so the new one runs at once.
 saved_and_restored() {
     local state=$work/logs/$name.state first=$work/logs/$name.first pipe=$work/logs/$name.monitor pid start=$SECONDS
     rm -f "$state" "$pipe" "$first"
     mkfifo "$pipe"
     # Opened for both directions, so that neither end waits for the other.
     exec 9<>"$pipe"
-    (background=exec limit=60 log=$first && linux "$1" "$2" hvt=tick,time,work \
+    (background=exec limit=60 log=$first && linux "$1" "$2" hvt=tick,time,work -global migration.store-global-state=off \
         -chardev "stdio,id=monitor,signal=off" -monitor chardev:monitor <&9 >/dev/null) &
     pid=$!
     until grep -aq '^HVT tick 10 ' "$first" 2>/dev/null || [[ $((SECONDS - start)) -gt 50 ]]; do
         sleep 0.1
     done
-    printf 'migrate "exec:cat >%s"\nquit\n' "$state" >&9
+    printf 'stop\nmigrate "exec:cat >%s"\nquit\n' "$state" >&9
     wait $pid
     exec 9>&-
-    limit=60 linux "$1" "$3" hvt=tick,time,work -incoming "exec:cat $state"
+    limit=60 linux "$1" "$3" hvt=tick,time,work -global migration.store-global-state=off -incoming "exec:cat $state"
     rm -f "$state" "$pipe"
 }
 
