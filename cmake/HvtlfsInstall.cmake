@@ -65,7 +65,7 @@ endforeach()
 # What `hvtlfs kvm run` puts in front of programs.
 if(TARGET hvtlfs_kvm_preload)
     install(TARGETS hvtlfs_kvm_preload
-        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT Tools)
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/hvtlfs COMPONENT Tools)
 endif()
 
 if(TARGET hvtlfs_tool)

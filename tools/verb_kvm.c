@@ -17,7 +17,7 @@ enum { CANNOT_RUN = 126, NOT_FOUND = 127 };
 #define LIBRARY "libhvtlfs-kvm-preload.so"
 
 #ifndef HVTLFS_LIBRARY_FOLDER
-#define HVTLFS_LIBRARY_FOLDER "lib" /* beside the folder of the command */
+#define HVTLFS_LIBRARY_FOLDER "lib/hvtlfs" /* beside the folder of the command */
 #endif
 
 /* Beside the command, as it is built and as it is installed. */

@@ -96,6 +96,12 @@ fi
 # The command, where it was built, works from where it was put.
 if [ -e "$prefix/bin/hvtlfs" ]; then
     step "installed command" "$prefix/bin/hvtlfs" --help && echo "ok: installed command"
+    if [ -n "$(find "$prefix" -name libhvtlfs-kvm-preload.so)" ]; then
+        # shellcheck disable=SC2016
+        step "installed interposer" "$prefix/bin/hvtlfs" kvm run -- \
+            sh -c 'case $LD_PRELOAD in */hvtlfs/libhvtlfs-kvm-preload.so) ;; *) exit 1 ;; esac' &&
+            echo "ok: installed interposer"
+    fi
 fi
 
 # The helper for KVM, where it was built.
