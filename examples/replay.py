@@ -72,24 +72,24 @@ class Machine:
     """Guest memory and one partition with one VP."""
 
     def __init__(self, path):
-        self.library = c.CDLL(path)
-        self.library.hvtlfs_version.restype = c.c_char_p
-        self.library.hvtlfs_partition_vp.restype = c.c_void_p
-        self.library.hvtlfs_partition_vp.argtypes = [c.c_void_p, c.c_uint32]
+        self.lib = c.CDLL(path)
+        self.lib.hvtlfs_version.restype = c.c_char_p
+        self.lib.hvtlfs_partition_vp.restype = c.c_void_p
+        self.lib.hvtlfs_partition_vp.argtypes = [c.c_void_p, c.c_uint32]
         self.ram = bytearray(1 << 20)
         self.config = self.configuration()
         size = c.c_size_t()
-        self.check(self.library.hvtlfs_partition_size(c.byref(self.config), c.byref(size), None))
+        self.check(self.lib.hvtlfs_partition_size(c.byref(self.config), c.byref(size), None))
         self.memory = c.create_string_buffer(size.value + PAGE)  # aligned by hand
         start = (c.addressof(self.memory) + PAGE - 1) // PAGE * PAGE
         partition = c.c_void_p()
-        self.check(self.library.hvtlfs_partition_init(c.c_void_p(start), size, c.byref(self.config),
+        self.check(self.lib.hvtlfs_partition_init(c.c_void_p(start), size, c.byref(self.config),
                                                       c.byref(partition), None))
-        self.vp = c.c_void_p(self.library.hvtlfs_partition_vp(partition, 0))
+        self.vp = c.c_void_p(self.lib.hvtlfs_partition_vp(partition, 0))
 
     def configuration(self):
         config = Config()
-        self.library.hvtlfs_config_init(c.byref(config))
+        self.lib.hvtlfs_config_init(c.byref(config))
         if (config.size, config.ops.size) != (c.sizeof(Config), c.sizeof(HostOps)):
             raise SystemExit("replay.py describes another version's structs than this library's")
         config.ops.gpa_read, config.ops.gpa_write = READ(self.gpa_read), READ(self.gpa_write)
@@ -118,23 +118,23 @@ class Machine:
 
     def cpuid(self, _, leaf, subleaf="0"):
         regs = CpuidRegs()
-        self.library.hvtlfs_cpuid(self.vp, int(leaf, 0), int(subleaf, 0), c.byref(regs))
+        self.lib.hvtlfs_cpuid(self.vp, int(leaf, 0), int(subleaf, 0), c.byref(regs))
         return " ".join(f"{name}={getattr(regs, name):#x}" for name, _ in CpuidRegs._fields_)
 
     def rdmsr(self, _, number):
         value = c.c_uint64()
-        result = self.library.hvtlfs_msr_read(self.vp, int(number, 0), c.byref(value))
+        result = self.lib.hvtlfs_msr_read(self.vp, int(number, 0), c.byref(value))
         return {1: "#GP", 2: "unclaimed"}.get(result, f"{value.value:#x}")
 
     def wrmsr(self, _, number, value):
-        result = self.library.hvtlfs_msr_write(self.vp, int(number, 0), c.c_uint64(int(value, 0)))
+        result = self.lib.hvtlfs_msr_write(self.vp, int(number, 0), c.c_uint64(int(value, 0)))
         return {1: "#GP", 2: "unclaimed"}.get(result, "ok")
 
     def hypercall(self, _, *registers):
         regs = HypercallRegs(mode=2)  # HVTLFS_MODE_LONG64
         for name, value in (register.split("=") for register in registers):
             setattr(regs, name, int(value, 0))
-        while self.library.hvtlfs_hypercall(self.vp, c.byref(regs)) == 2:  # continue
+        while self.lib.hvtlfs_hypercall(self.vp, c.byref(regs)) == 2:  # continue
             pass
         return f"{regs.rax:#x}"
 
@@ -163,7 +163,7 @@ def main():
         if expected.strip() and result != expected.strip():
             print(f"line {number}: expected {expected.strip()}, got {result}")
             failed += 1
-    print(f"libhvtlfs {machine.library.hvtlfs_version().decode()}: {done} commands, {failed} failed")
+    print(f"libhvtlfs {machine.lib.hvtlfs_version().decode()}: {done} commands, {failed} failed")
     return failed != 0
 
 

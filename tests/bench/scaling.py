@@ -59,7 +59,7 @@ class Model:
     def __init__(self, args, library):
         self.vps, self.cores = args.vps, args.cores
         self.exit, self.kick, self.line = args.exit, args.kick, args.line
-        self.library = library
+        self.inside = library
 
     def exits(self, kind):
         """Exits that the event makes on its own VP. An interrupt with lazy EOI makes none."""
@@ -67,16 +67,16 @@ class Model:
 
     def own(self, kind):
         """ns on the core of the VP that makes it."""
-        return self.exits(kind) * self.exit + self.library[kind]
+        return self.exits(kind) * self.exit + self.inside[kind]
 
     def target(self, kind):
         """(how many other VPs it occupies, ns on the core of each)"""
         if kind == "ipi":
             return min(1, self.vps - 1), self.kick
         if kind == "flush-some":
-            return min(SOME, self.vps) - 1, self.kick + self.library["take"]
+            return min(SOME, self.vps) - 1, self.kick + self.inside["take"]
         if kind == "flush-all":
-            return self.vps - 1, self.kick + self.library["take"]
+            return self.vps - 1, self.kick + self.inside["take"]
         return 0, 0
 
     def lines(self, kind):
@@ -97,13 +97,13 @@ class Model:
     def use(self, rates):
         """resource -> share of a second for which it is busy."""
         use = {"cores: exits": 0, "cores: the library": 0, "cores: interrupted by others": 0,
-               "partition lock": rates["overlay"] * self.vps * self.library["overlay"] * 1e-9}
+               "partition lock": rates["overlay"] * self.vps * self.inside["overlay"] * 1e-9}
         use.update({name: 0 for name in LINES})
         each = self.vps / self.cores * 1e-9  # VPs on a core, ns to s
         for kind, rate in rates.items():
             targets, ns = self.target(kind)
             use["cores: exits"] += rate * each * self.exits(kind) * self.exit
-            use["cores: the library"] += rate * each * self.library[kind]
+            use["cores: the library"] += rate * each * self.inside[kind]
             use["cores: interrupted by others"] += rate * each * targets * ns
             for name, held in self.lines(kind).items():
                 use[name] += rate * self.vps * held * 1e-9
