@@ -15,7 +15,11 @@
 #include "model_apic.h"
 
 #define ASSIST UINT64_C(0x5000)
+#ifdef HVTLFS_HELGRIND
+#define ROUNDS 5000u
+#else
 #define ROUNDS 100000u
+#endif
 #define HANDLERS 4u
 
 static struct fixture fixture;

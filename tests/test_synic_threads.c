@@ -19,7 +19,9 @@
 #define FLAGS 64u
 #define SECONDS_AT_MOST 60
 
-#ifdef __SANITIZE_THREAD__
+#ifdef HVTLFS_HELGRIND
+#define POSTS 600u
+#elif defined __SANITIZE_THREAD__
 #define POSTS 1500u
 #else
 #define POSTS 6000u

@@ -5,19 +5,29 @@
  * itself; an order of release or more is a happens-before at its address, one of acquire or more a
  * happens-after. Relaxed accesses order nothing, so what relies on one is still reported.
  *
- * With HVTLFS_FORGET_RELEASE nothing is ever released: the reports that must come then show that the
- * run can find a race at all.
+ * What a run can find is shown by runs that must be reported: HVTLFS_FORGET=release in the environment
+ * releases nothing, HVTLFS_FORGET=lock takes no mutex.
  */
 #ifndef HELGRIND_ATOMICS_H
 #define HELGRIND_ATOMICS_H
 
+#include <pthread.h>
+#include <stdlib.h>
 #include <valgrind/helgrind.h>
 
-#ifdef HVTLFS_FORGET_RELEASE
-#define HG_RELEASES(order) 0
-#else
-#define HG_RELEASES(order) ((order) >= __ATOMIC_RELEASE)
-#endif
+__attribute__((weak)) char hg_forgets; /* the first letter of HVTLFS_FORGET, or 0 */
+
+__attribute__((weak, constructor)) void hg_ask_environment(void)
+{
+    const char *what = getenv("HVTLFS_FORGET");
+
+    hg_forgets = what ? what[0] : 0;
+}
+
+#define pthread_mutex_lock(mutex) (hg_forgets == 'l' ? 0 : pthread_mutex_lock(mutex))
+#define pthread_mutex_unlock(mutex) (hg_forgets == 'l' ? 0 : pthread_mutex_unlock(mutex))
+
+#define HG_RELEASES(order) ((order) >= __ATOMIC_RELEASE && hg_forgets != 'r')
 #define HG_ACQUIRES(order)                                                                         \
     ((order) == __ATOMIC_ACQUIRE || (order) == __ATOMIC_ACQ_REL || (order) == __ATOMIC_SEQ_CST)
 
@@ -63,12 +73,14 @@
 #define __atomic_fetch_sub(word, value, order) HG_CHANGE(__atomic_fetch_sub, word, value, order)
 #define __atomic_fetch_or(word, value, order) HG_CHANGE(__atomic_fetch_or, word, value, order)
 #define __atomic_fetch_and(word, value, order) HG_CHANGE(__atomic_fetch_and, word, value, order)
+#define __atomic_add_fetch(word, value, order) HG_CHANGE(__atomic_add_fetch, word, value, order)
 #define __atomic_sub_fetch(word, value, order) HG_CHANGE(__atomic_sub_fetch, word, value, order)
 #define __atomic_compare_exchange_n(word, expected, value, weak, order, failed)                    \
     __extension__({                                                                                \
         __typeof__(word) hg_word = (word);                                                         \
         HG_BEFORE(hg_word, order);                                                                 \
-        _Bool hg_done = __atomic_compare_exchange_n(hg_word, expected, value, weak, order, failed); \
+        _Bool hg_done =                                                                            \
+            __atomic_compare_exchange_n(hg_word, expected, value, weak, order, failed);            \
         if (hg_done) {                                                                             \
             HG_AFTER(hg_word, order);                                                              \
         } else {                                                                                   \
