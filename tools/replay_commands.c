@@ -760,12 +760,13 @@ static bool clear_no_eoi_required(struct replay *replay, struct hvtlfs_vp *vp)
         return false;
     }
     uint64_t gpa = page & HV_MSR_VP_ASSIST_PAGE_PAGE_PFN_MASK;
+    const uint32_t bit = model_le32(HV_APIC_ASSIST_NO_EOI_REQUIRED);
     uint32_t word;
     if (model_host_guest_read(replay->host, gpa, &word, sizeof(word)) != MODEL_ACCESS_OK ||
-        (word & HV_APIC_ASSIST_NO_EOI_REQUIRED) == 0) {
+        (word & bit) == 0) {
         return false;
     }
-    word &= ~(uint32_t)HV_APIC_ASSIST_NO_EOI_REQUIRED;
+    word &= ~bit;
     return model_host_guest_write(replay->host, gpa, &word, sizeof(word)) == MODEL_ACCESS_OK;
 }
 

@@ -49,16 +49,22 @@ static uint64_t guest_tsc(const struct replay *replay, struct hvtlfs_vp *vp)
     return hvtlfs_tsc_emulated(vp, model_host_tsc(replay->host, hvtlfs_vp_index(vp)));
 }
 
-/* The page as the guest sees it, if it has one; nothing is asked of the library. */
+/* The page as the guest sees it, if it has one; nothing is asked of the library. The guest's order of bytes
+ * is not always ours. */
 static bool read_page(struct replay *replay, struct hvtlfs_vp *vp,
                       struct hvtlfs_guest_tsc_page *page)
 {
     uint64_t msr = 0;
-    return hvtlfs_msr_read(vp, HV_X64_MSR_REFERENCE_TSC, &msr) == HVTLFS_MSR_DONE &&
-           (msr & HV_MSR_REFERENCE_TSC_ENABLE) != 0 &&
-           model_host_guest_read(replay->host, msr & HV_MSR_REFERENCE_TSC_GPA_PAGE_NUMBER_MASK,
-                                 page, sizeof(*page)) == MODEL_ACCESS_OK &&
-           page->sequence != 0 && page->sequence != UINT32_MAX;
+    if (hvtlfs_msr_read(vp, HV_X64_MSR_REFERENCE_TSC, &msr) != HVTLFS_MSR_DONE ||
+        (msr & HV_MSR_REFERENCE_TSC_ENABLE) == 0 ||
+        model_host_guest_read(replay->host, msr & HV_MSR_REFERENCE_TSC_GPA_PAGE_NUMBER_MASK, page,
+                              sizeof(*page)) != MODEL_ACCESS_OK) {
+        return false;
+    }
+    page->sequence = model_le32(page->sequence);
+    page->scale = model_le64(page->scale);
+    page->offset = model_le64(page->offset);
+    return page->sequence != 0 && page->sequence != UINT32_MAX;
 }
 
 bool replay_guesttime(struct replay *replay, size_t count, char **words)

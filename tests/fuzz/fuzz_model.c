@@ -84,19 +84,29 @@ static uint64_t check_time(void)
     return now;
 }
 
+/* Guest memory is little-endian, whatever this runs on. */
+static uint64_t number_at(const uint8_t *bytes, unsigned size)
+{
+    uint64_t value = 0;
+
+    while (size--) {
+        value = value << 8 | bytes[size];
+    }
+    return value;
+}
+
 /* 12.7: sequence, scale, offset; whoever uses the page gets the time of the MSR. */
 static void check_tsc_page(uint64_t now)
 {
     const uint64_t gpa = model_place(&model, MODEL_TSC);
-    uint32_t sequence;
-    uint64_t scale, offset;
+    uint64_t sequence, scale, offset;
 
     if (gpa == UINT64_MAX || model_top(&model, gpa) != MODEL_TSC) {
         return;
     }
-    memcpy(&sequence, host_visible(gpa), 4);
-    memcpy(&scale, host_visible(gpa) + 8, 8);
-    memcpy(&offset, host_visible(gpa) + 16, 8);
+    sequence = number_at(host_visible(gpa), 4);
+    scale = number_at(host_visible(gpa) + 8, 8);
+    offset = number_at(host_visible(gpa) + 16, 8);
     CLAIM(!model.frozen || !sequence);
     for (uint32_t i = 0; sequence && i < model.vp_count; i++) {
         const uint64_t tsc = fuzz_host.tsc + fuzz_host.vps[i].tsc_offset;
@@ -499,7 +509,9 @@ static void call_registers(const struct model_call *call, struct hvtlfs_hypercal
         regs->rsi = call->out & 0xFFFFFFFF;
         regs->rdi = call->out >> 32;
     }
-    memcpy(regs->xmm, call->block + 16, sizeof(regs->xmm));
+    for (unsigned i = 0; i < 2 * sizeof(regs->xmm) / sizeof(regs->xmm[0]); i++) {
+        regs->xmm[i / 2].half[i % 2] = number_at(call->block + 16 + (size_t)8 * i, 8);
+    }
 }
 
 static struct model_call any_call(struct input *input)
@@ -508,14 +520,18 @@ static struct model_call any_call(struct input *input)
     const uint8_t how = input_byte(input);
     struct model_call call = {.long_mode = !(how & 1), .illegal_mode = how == 0xFF};
     uint64_t block[64];
+    uint8_t bytes[sizeof(block)];
 
     call.control = any_control(code, input);
     call.fast = call.control >> 16 & 1;
     fill_block(code, input, block);
-    memcpy(call.block, block, sizeof(call.block));
+    for (unsigned i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(block[i / 8] >> 8 * (i % 8));
+    }
+    memcpy(call.block, bytes, sizeof(call.block));
     call.in = call.fast ? block[0] : (UINT64_C(15) << 12) + (how >> 4 == 7 ? how * 16u + 4 : 0);
     call.out = call.fast ? block[1] : 0;
-    store_bytes(UINT64_C(15) << 12, block, sizeof(block));
+    store_bytes(UINT64_C(15) << 12, bytes, sizeof(bytes));
     return call;
 }
 
