@@ -18,8 +18,9 @@ if(TARGET hvtlfs_kvm)
         FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT Development)
     install(EXPORT hvtlfsKvmTargets NAMESPACE hvtlfs:: DESTINATION ${HVTLFS_CMAKE_DIR}
         COMPONENT Development)
-    # Where it is put, it finds libhvtlfs beside itself.
-    set_target_properties(hvtlfs_kvm PROPERTIES INSTALL_RPATH "$ORIGIN")
+    # Where it is put, it finds libhvtlfs beside itself. So it does where it is built; a path of the build
+    # that is cut out at installation would leave its length behind.
+    set_target_properties(hvtlfs_kvm PROPERTIES INSTALL_RPATH "$ORIGIN" BUILD_WITH_INSTALL_RPATH ON)
 endif()
 
 configure_package_config_file(cmake/hvtlfsConfig.cmake.in
