@@ -30,13 +30,15 @@ static bool masked(const struct hvtlfs_vp *vp, uint64_t sint)
 
 static bool control_enabled(const struct hvtlfs_vp *vp)
 {
-    return hvti_load(&vp->synic.control) & HV_MSR_SCONTROL_ENABLE;
+    return load_acquire(&vp->synic.control) & HV_MSR_SCONTROL_ENABLE;
 }
 
+/* Acquire, and release where the guest writes them: accepts() below looks at the generation again, and must
+ * do so after all of this. */
 bool hvti_synic_takes_messages(const struct hvtlfs_vp *vp, uint32_t sint)
 {
-    return control_enabled(vp) && (hvti_load(&vp->synic.simp) & HV_MSR_SIMP_ENABLE) &&
-           !(sint_of(vp, sint) & HV_MSR_SINT_PROXY);
+    return control_enabled(vp) && (load_acquire(&vp->synic.simp) & HV_MSR_SIMP_ENABLE) &&
+           !(load_acquire(&vp->synic.sint[sint]) & HV_MSR_SINT_PROXY);
 }
 
 static void interrupt(struct hvtlfs_vp *vp, uint32_t sint)
@@ -697,7 +699,7 @@ enum hvtlfs_msr_result hvti_scontrol_read(struct hvtlfs_vp *vp, uint32_t number,
 enum hvtlfs_msr_result hvti_scontrol_write(struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
 {
     (void)number;
-    hvti_store(&vp->synic.control, value);
+    store_release(&vp->synic.control, value);
     hvti_synic_poll(vp);
     return HVTLFS_MSR_DONE;
 }
@@ -754,7 +756,7 @@ enum hvtlfs_msr_result hvti_simp_write(struct hvtlfs_vp *vp, uint32_t number, ui
     if (!place_page(vp, HVTLFS_OVERLAY_SIM, value)) {
         return HVTLFS_MSR_FAULT;
     }
-    hvti_store(&vp->synic.simp, value);
+    store_release(&vp->synic.simp, value);
     hvti_synic_poll(vp);
     return HVTLFS_MSR_DONE;
 }
@@ -815,7 +817,7 @@ enum hvtlfs_msr_result hvti_sint_write(struct hvtlfs_vp *vp, uint32_t number, ui
     if (!hvti_sint_is_good(value)) {
         return HVTLFS_MSR_FAULT;
     }
-    hvti_store(&vp->synic.sint[number - HV_X64_MSR_SINT0], value);
+    store_release(&vp->synic.sint[number - HV_X64_MSR_SINT0], value);
     update_auto_eoi(vp);
     hvti_synic_poll(vp);
     return HVTLFS_MSR_DONE;

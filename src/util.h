@@ -102,6 +102,16 @@ static inline uint64_t load_shared(const uint64_t *shared)
 #endif
 }
 
+/* The same, and what follows is read after it. */
+static inline uint64_t load_acquire(const uint64_t *shared)
+{
+#if __SIZEOF_POINTER__ >= 8
+    return __atomic_load_n(shared, __ATOMIC_ACQUIRE);
+#else
+    return load_shared(shared); /* a barrier already */
+#endif
+}
+
 static inline void store_shared(uint64_t *shared, uint64_t value)
 {
 #if __SIZEOF_POINTER__ >= 8
@@ -113,6 +123,16 @@ static inline void store_shared(uint64_t *shared, uint64_t value)
     while ((seen = __sync_val_compare_and_swap(shared, old, value)) != old) {
         old = seen;
     }
+#endif
+}
+
+/* The same, and what came before is visible to whoever sees the value with load_acquire(). */
+static inline void store_release(uint64_t *shared, uint64_t value)
+{
+#if __SIZEOF_POINTER__ >= 8
+    __atomic_store_n(shared, value, __ATOMIC_RELEASE);
+#else
+    store_shared(shared, value); /* a barrier already */
 #endif
 }
 
