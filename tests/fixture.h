@@ -45,6 +45,34 @@ static inline void fixture_prepare(struct fixture *fixture)
     fixture->config.vp_count = 2;
 }
 
+/*
+ * Whatever was in the memory before, and behind it, where a VP too many would lie: no VP to be found
+ * there, and nothing to be written.
+ */
+#define BEYOND ((size_t)2 * HVTLFS_PAGE_SIZE)
+#define RUBBISH 0xA5
+
+static inline void *fixture_allocate(size_t size)
+{
+    const size_t whole = (size + BEYOND + HVTLFS_PAGE_SIZE - 1) & ~(size_t)(HVTLFS_PAGE_SIZE - 1);
+    void *memory = aligned_alloc(HVTLFS_PARTITION_ALIGNMENT, whole);
+
+    assert_non_null(memory);
+    return memset(memory, RUBBISH, whole);
+}
+
+static inline void fixture_expect_nothing_beyond(const struct fixture *fixture)
+{
+    const unsigned char *beyond = (const unsigned char *)fixture->memory + fixture->size;
+    size_t i;
+
+    for (i = 0; i < BEYOND; i++) {
+        if (beyond[i] != RUBBISH) {
+            fail_msg("the partition wrote %zu bytes behind its memory", i);
+        }
+    }
+}
+
 static inline void fixture_start(struct fixture *fixture)
 {
     struct hvtlfs_feature_list list;
@@ -61,10 +89,7 @@ static inline void fixture_start(struct fixture *fixture)
         fixture->adjust(&fixture->config);
     }
     assert_int_equal(hvtlfs_partition_size(&fixture->config, &fixture->size, NULL), HVTLFS_OK);
-    fixture->memory = aligned_alloc(HVTLFS_PARTITION_ALIGNMENT,
-                                    (fixture->size + HVTLFS_PAGE_SIZE - 1) &
-                                        ~(size_t)(HVTLFS_PAGE_SIZE - 1));
-    assert_non_null(fixture->memory);
+    fixture->memory = fixture_allocate(fixture->size);
     assert_int_equal(hvtlfs_partition_init(fixture->memory, fixture->size, &fixture->config,
                                            &fixture->partition, NULL),
                      HVTLFS_OK);
@@ -77,6 +102,7 @@ static inline void fixture_stop(struct fixture *fixture)
     if (model_host_violations(fixture->host)) {
         fail_msg("contract broken: %s", model_host_first_violation(fixture->host));
     }
+    fixture_expect_nothing_beyond(fixture);
     model_host_destroy(fixture->host);
     free(fixture->memory);
 }
