@@ -25,9 +25,9 @@
 #define LINUX_ID UINT64_C(0x8100000601B00000)
 
 struct fixture {
-    struct model_host_options options; /* change before fixture_start */
-    struct hvtlfs_config config;       /* likewise; ops are set by fixture_start */
-    const char *features;              /* added to the minimal ones */
+    struct model_host_options options;            /* change before fixture_start */
+    struct hvtlfs_config config;                  /* likewise; ops are set by fixture_start */
+    const char *features;                         /* added to the minimal ones */
     void (*adjust)(struct hvtlfs_config *config); /* last word on the configuration, or NULL */
     struct model_host *host;
     void *memory;
@@ -49,16 +49,17 @@ static inline void fixture_prepare(struct fixture *fixture)
  * Whatever was in the memory before, and behind it, where a VP too many would lie: no VP to be found
  * there, and nothing to be written.
  */
-#define BEYOND ((size_t)2 * HVTLFS_PAGE_SIZE)
-#define RUBBISH 0xA5
+#define FIXTURE_BEYOND ((size_t)2 * HVTLFS_PAGE_SIZE)
+#define FIXTURE_RUBBISH 0xA5
 
 static inline void *fixture_allocate(size_t size)
 {
-    const size_t whole = (size + BEYOND + HVTLFS_PAGE_SIZE - 1) & ~(size_t)(HVTLFS_PAGE_SIZE - 1);
+    const size_t whole =
+        (size + FIXTURE_BEYOND + HVTLFS_PAGE_SIZE - 1) & ~(size_t)(HVTLFS_PAGE_SIZE - 1);
     void *memory = aligned_alloc(HVTLFS_PARTITION_ALIGNMENT, whole);
 
     assert_non_null(memory);
-    return memset(memory, RUBBISH, whole);
+    return memset(memory, FIXTURE_RUBBISH, whole);
 }
 
 static inline void fixture_expect_nothing_beyond(const struct fixture *fixture)
@@ -66,8 +67,8 @@ static inline void fixture_expect_nothing_beyond(const struct fixture *fixture)
     const unsigned char *beyond = (const unsigned char *)fixture->memory + fixture->size;
     size_t i;
 
-    for (i = 0; i < BEYOND; i++) {
-        if (beyond[i] != RUBBISH) {
+    for (i = 0; i < FIXTURE_BEYOND; i++) {
+        if (beyond[i] != FIXTURE_RUBBISH) {
             fail_msg("the partition wrote %zu bytes behind its memory", i);
         }
     }

@@ -123,8 +123,8 @@ static void a_vp_index_is_below_4096_and_given_once(void **state)
 
 static void an_apic_id_is_any_number_given_once(void **state)
 {
-    struct hvtlfs_vp_config vps[] = {
-        {0, 7}, {1, 0xFFFFFFFF}, {2, 4096 + 7}, {3, 0x80000000}, {4, 0xFFFFFFFE}, {5, 0}};
+    struct hvtlfs_vp_config vps[] = {{0, 7},          {1, 0xFFFFFFFF}, {2, 4096 + 7},
+                                     {3, 0x80000000}, {4, 0xFFFFFFFE}, {5, 0}};
 
     (void)state;
     fixture.config.vps = vps;
@@ -217,8 +217,9 @@ static void a_size_that_ends_inside_a_callback_ends_before_it(void **state)
     (void)state;
     hvtlfs_features_add(&fixture.config.features, HVTLFS_FEATURE_SPINLOCKS);
     fixture.config.ops.size = offsetof(struct hvtlfs_host_ops, spin_wait) + sizeof(void *) / 2;
-    assert_int_equal(hvtlfs_partition_init(memory, sizeof(memory), &fixture.config, &partition, NULL),
-                     HVTLFS_OK);
+    assert_int_equal(
+        hvtlfs_partition_init(memory, sizeof(memory), &fixture.config, &partition, NULL),
+        HVTLFS_OK);
     assert_string_equal(hvtlfs_feature_why_off(partition, HVTLFS_FEATURE_SPINLOCKS),
                         "the host gives no spin_wait");
 }
@@ -243,8 +244,9 @@ static void an_older_callers_struct_has_no_later_callbacks(void **state)
     (void)state;
     hvtlfs_features_add(&fixture.config.features, HVTLFS_FEATURE_SPINLOCKS);
     fixture.config.ops.size = offsetof(struct hvtlfs_host_ops, spin_wait);
-    assert_int_equal(hvtlfs_partition_init(memory, sizeof(memory), &fixture.config, &partition, NULL),
-                     HVTLFS_OK);
+    assert_int_equal(
+        hvtlfs_partition_init(memory, sizeof(memory), &fixture.config, &partition, NULL),
+        HVTLFS_OK);
     assert_string_equal(hvtlfs_feature_why_off(partition, HVTLFS_FEATURE_SPINLOCKS),
                         "the host gives no spin_wait");
 }
@@ -270,8 +272,9 @@ static void without_its_callback_a_feature_is_off_and_says_so(void **state)
     model_host_configure(fixture.host, &fixture.config);
     hvtlfs_features_add(&fixture.config.features, HVTLFS_FEATURE_SPINLOCKS);
     fixture.config.ops.spin_wait = NULL;
-    fixture.memory = aligned_alloc(4096, 1 << 20);
-    assert_int_equal(hvtlfs_partition_init(fixture.memory, 1 << 20, &fixture.config,
+    fixture.size = 1 << 20;
+    fixture.memory = fixture_allocate(fixture.size);
+    assert_int_equal(hvtlfs_partition_init(fixture.memory, fixture.size, &fixture.config,
                                            &fixture.partition, NULL),
                      HVTLFS_OK);
     features = hvtlfs_partition_features(fixture.partition);

@@ -17,6 +17,8 @@ import mutants
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LEFT_OUT = ("_threads.c", "test_kvm.c")  # a threads' test shows a race, not a line; test_kvm is no core
+TARGETS = {"cpuid": "", "dump": "", "features": "", "hypercall": "", "model": "", "msr": "",
+           "state": "tests/states/*.state"}  # and where seeds are besides tests/fuzz/corpus/TARGET
 TRACE = ["-g", "-fsanitize-coverage=trace-pc"]
 
 
@@ -155,15 +157,26 @@ class Program:
 
     # ---- Building ----
 
+    def write_groups(self):
+        seeds = [(target, path) for target, pattern in TARGETS.items()
+                 for path in sorted(glob.glob(f"tests/fuzz/corpus/{target}/*") + glob.glob(pattern))]
+        lines = [f"#define GROUPS {' '.join(f'GROUP({name})' for name in self.groups)}",
+                 f"#define TARGETS {' '.join(f'TARGET({name})' for name in TARGETS)}",
+                 "#define SEEDS " + " ".join(f'SEED({target}, "{path}")' for target, path in seeds),
+                 "#define SCRIPTS " + " ".join(f'SCRIPT("{p}")' for p in sorted(glob.glob("tests/replay/*.hvt")))]
+        write(f"{self.work}/include/groups.h", "\n".join(lines) + "\n")
+
     def build_tests(self):
         must(["cmake", "-DIN=include/hvtlfs/version.h.in", f"-DOUT={self.work}/include/hvtlfs/version.h",
               "-P", os.path.join(HERE, "version.cmake")])
-        write(f"{self.work}/include/groups.h",
-              "#define GROUPS " + " ".join(f"GROUP({name})" for name in self.groups) + "\n")
+        self.write_groups()
         jobs = [(os.path.join(HERE, "runner.c"), "runner", [])]
         jobs += [(f"tests/test_{n}.c", f"test_{n}", [f"-Dmain=main_{n}"]) for n in self.groups]
-        jobs += [(p, os.path.basename(p)[:-2], []) for p in glob.glob("tools/model_*.c")]
+        jobs += [(p, "tool_" + os.path.basename(p)[:-2], ['-DHVTLFS_LIBRARY_FOLDER="lib"'])
+                 for p in sorted(glob.glob("tools/*.c")) if p != "tools/main.c"]
         jobs += [(f"tests/fuzz/{n}.c", f"fuzz_{n}", []) for n in ("host", "model", "setup")]
+        jobs += [(f"tests/fuzz/fuzz_{n}.c", f"target_{n}", [f"-DLLVMFuzzerTestOneInput=fuzz_{n}"])
+                 for n in TARGETS]
         self.must_all([self.command(source, f"{self.work}/o/{name}.o", "tests/mutation", more)
                        for source, name, more in jobs])
         self.others = [f"{self.work}/o/{name}.o" for _, name, _ in jobs]

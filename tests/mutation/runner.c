@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All unit tests in one program that holds all mutants: hvti_mutant says which one is in force.
+ * All unit tests in one program that holds all mutants: hvti_mutant says which one is in force. The fuzz
+ * targets' seeds and the replay scripts are tests as well: each seed, each script.
  *
  *     runner list            one test a line: NUMBER GROUP NAME
  *     runner trace OFFSETS   run each test in a process of its own; OFFSETS gets a line for each: the
@@ -17,12 +18,14 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "groups.h" /* written by program.py: GROUPS */
+#include "groups.h" /* written by program.py: GROUPS, TARGETS, SEEDS and SCRIPTS */
+#include "tool.h"
 
 struct group {
     const char *name;
@@ -41,7 +44,7 @@ GROUPS
 int hvti_mutant = -1;
 
 static struct group groups[256];
-static struct test tests[4096];
+static struct test tests[8192];
 static unsigned group_count, test_count;
 static int *running; /* shared with the child: the test it is in */
 static FILE *answers;
@@ -65,6 +68,70 @@ int cmocka_run(const struct CMUnitTest *list, size_t count, int (*setup)(void **
         tests[test_count++].group = group_count;
     }
     return 0;
+}
+
+/* ---- Seeds and scripts ---- */
+
+typedef int fuzz_target(const uint8_t *data, size_t size);
+
+#define TARGET(name) fuzz_target fuzz_##name;
+TARGETS
+#undef TARGET
+
+struct seed {
+    fuzz_target *target; /* NULL: a script */
+    char *path;
+    bool saves; /* at every step */
+};
+
+#define SEED(target, path) {fuzz_##target, path, false},
+#define SCRIPT(path) {NULL, path, false}, {NULL, path, true},
+static struct seed seeds[] = {SEEDS SCRIPTS};
+#undef SEED
+#undef SCRIPT
+
+static void run_script(const struct seed *seed)
+{
+    static const struct tool_verb verb = {.name = "replay"};
+    char every[] = "--save-every-step";
+    char *argv[] = {seed->path, every, NULL};
+
+    const int status = verb_replay(&verb, seed->saves ? 2 : 1, argv);
+
+    if (status && seed->saves && hvti_mutant < 0) {
+        skip(); /* it has something that is not saved */
+    }
+    assert_int_equal(status, TOOL_OK);
+}
+
+static void run_seed(void **state)
+{
+    static uint8_t bytes[1u << 20];
+    const struct seed *seed = *state;
+    FILE *file;
+    size_t size;
+
+    if (!seed->target) {
+        run_script(seed);
+        return;
+    }
+    file = fopen(seed->path, "rb");
+    assert_non_null(file);
+    size = fread(bytes, 1, sizeof(bytes), file);
+    (void)fclose(file);
+    (void)seed->target(bytes, size);
+}
+
+static void note_seeds(void)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(seeds) / sizeof(*seeds); i++) {
+        tests[test_count].test =
+            (struct CMUnitTest){seeds[i].path, run_seed, NULL, NULL, &seeds[i]};
+        tests[test_count++].group = group_count;
+    }
+    groups[group_count++].name = "seed";
 }
 
 static void note_tests(void)
@@ -162,6 +229,7 @@ static int serve(void)
         *running = -1;
         child = fork();
         if (child == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
             hvti_mutant = mutant;
             run_list(rest + strspn(rest, " "));
         }
@@ -224,12 +292,14 @@ int main(int argc, char **argv)
     unsigned number;
 
     answers = fdopen(dup(1), "w");
-    if (argc < 2 || !answers || !freopen("/dev/null", "w", stdout)) {
+    if (argc < 2 || !answers || !freopen("/dev/null", "w", stdout) ||
+        !freopen("/dev/null", "w", stderr)) {
         return 2;
     }
     running =
         mmap(NULL, sizeof(*running), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     note_tests();
+    note_seeds();
     if (argc > 2 && strcmp(argv[1], "trace") == 0) {
         return trace(argv[2]);
     }
