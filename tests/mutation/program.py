@@ -10,6 +10,7 @@ import concurrent.futures
 import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ import mutants
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LEFT_OUT = ("_threads.c", "test_kvm.c")  # a threads' test shows a race, not a line; test_kvm is no core
+CC = ["ccache", "gcc"] if shutil.which("ccache") else ["gcc"]
 TARGETS = {"cpuid": "", "dump": "", "features": "", "hypercall": "", "model": "", "msr": "",
            "state": "tests/states/*.state"}  # and where seeds are besides tests/fuzz/corpus/TARGET
 TRACE = ["-g", "-fsanitize-coverage=trace-pc"]
@@ -57,7 +59,7 @@ class Program:
             os.makedirs(f"{work}/{folder}", exist_ok=True)
 
     def command(self, source, target, folder, more):
-        return ["gcc", "-std=c11", "-w", "-O0", "-D_GNU_SOURCE", "-Iinclude", f"-I{folder}",
+        return [*CC, "-std=c11", "-w", "-O0", "-D_GNU_SOURCE", "-Iinclude", f"-I{folder}",
                 "-Isrc", "-Itools", "-Itests", "-Itests/fuzz", f"-I{self.work}/include", "-c", source,
                 "-o", target, *more]
 
