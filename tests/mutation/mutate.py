@@ -32,6 +32,7 @@ import mutants
 import program
 
 SLOWEST = 100000  # microseconds
+FOR_EVER = 3600 * 1000000
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
@@ -41,16 +42,15 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 class Judge:
     """Servers that run mutants, and what is known of which test notices what."""
 
-    def __init__(self, bench, results, log, slowest):
-        self.bench, self.results, self.log, self.slowest = bench, results, log, slowest
+    def __init__(self, bench, results, log):
+        self.bench, self.results, self.log = bench, results, log
         self.kills = collections.defaultdict(collections.Counter)
         self.lock = threading.Lock()
 
     def order(self, mutant):
         """The mutant's tests: first those that have noticed most in this function, then the quickest."""
         kills = self.kills[(mutant.path, mutant.function.name)]
-        tests = [t for t in self.bench.tests_at(mutant) if self.bench.cost[t] <= self.slowest]
-        return sorted(tests, key=lambda t: (-kills[t], self.bench.cost[t]))
+        return sorted(self.bench.tests_at(mutant), key=lambda t: (-kills[t], self.bench.cost[t]))
 
     def ask(self, server, mutant):
         tests = self.order(mutant)
@@ -188,7 +188,8 @@ def wanted_of(bench, options):
 def main():
     os.chdir(ROOT)
     options = arguments()
-    bench = program.Program(os.path.abspath(options.work), options.jobs)
+    bench = program.Program(os.path.abspath(options.work), options.jobs,
+                            FOR_EVER if options.thorough else SLOWEST)
     bench.build(mutants.read_pairs(os.path.join(HERE, "chosen")))
     wanted = wanted_of(bench, options)
     path = os.path.join(options.work, "results.jsonl")
@@ -198,7 +199,7 @@ def main():
     print(f"mutate: {len(wanted)} mutants, {len(todo)} to try, {len(bench.names)} tests, seed {options.seed}",
           file=sys.stderr)
     with open(path, "a", encoding="utf-8") as log:
-        Judge(bench, results, log, sys.maxsize if options.thorough else SLOWEST).all(todo, options.jobs)
+        Judge(bench, results, log).all(todo, options.jobs)
     equivalent = {(e["file"], e["function"], e["before"], e["after"]): e["words"]
                   for e in mutants.read_pairs(os.path.join(HERE, "equivalent"))}
     files, survivors, used = summary(wanted, results, equivalent)

@@ -48,8 +48,8 @@ def write(path, text):
 
 
 class Program:
-    def __init__(self, work, jobs):
-        self.work, self.jobs = work, jobs
+    def __init__(self, work, jobs, slowest):
+        self.work, self.jobs, self.slowest = work, jobs, slowest
         self.groups = sorted(os.path.basename(p)[5:-2] for p in glob.glob("tests/test_*.c")
                              if not p.endswith(LEFT_OUT))
         self.sources = sorted(glob.glob("src/*.c"))
@@ -213,7 +213,7 @@ class Program:
         listed = run([f"{self.work}/traced", "list"]).stdout.decode().splitlines()
         self.names = [":".join(line.split()[1:]) for line in listed]
         environment = dict(os.environ, HVTLFS_SOURCE_DIR=os.getcwd())
-        done = run([f"{self.work}/traced", "trace", f"{self.work}/blocks"], env=environment)
+        done = run([f"{self.work}/traced", "trace", str(self.slowest), f"{self.work}/blocks"], env=environment)
         if done.returncode:
             print("mutate: " + done.stdout.decode(errors="replace").strip(), file=sys.stderr)
             sys.exit(2)

@@ -4,9 +4,10 @@
  * targets' seeds and the replay scripts are tests as well: each seed, each script.
  *
  *     runner list            one test a line: NUMBER GROUP NAME
- *     runner trace OFFSETS   run each test in a process of its own; OFFSETS gets a line for each: the
- *                            test's number, its processor time in microseconds, and which basic blocks it
- *                            reached (addresses; only a program built for tracing has any)
+ *     runner trace MOST FILE run each test in a process of its own; FILE gets a line for each that needs
+ *                            less than MOST microseconds of processor time: the test's number, that time,
+ *                            and which basic blocks it reached (addresses; only a program built for
+ *                            tracing has any)
  *     runner serve           of standard input's lines "MUTANT TEST:MICROSECONDS...": run these tests with
  *                            that mutant until one fails, and print "MUTANT OUTCOME TEST"
  *
@@ -53,7 +54,7 @@ static FILE *answers;
 
 _Noreturn void mutation_leave(int how)
 {
-    _exit(how == CMOCKA_SKIPPED ? 3 : 1);
+    _exit(how == CMOCKA_SKIPPED ? CMOCKA_SKIPPED + 1 : 1);
 }
 
 int cmocka_run(const struct CMUnitTest *list, size_t count, int (*setup)(void **state),
@@ -163,8 +164,8 @@ void __sanitizer_cov_trace_pc(void)
 
 static void limit(unsigned long microseconds)
 {
-    const unsigned long whole = 500000 + 20 * microseconds;
-    const struct itimerval timer = {{0, 0}, {(time_t)(whole / 1000000), (long)(whole % 1000000)}};
+    const struct itimerval timer = {
+        {0, 0}, {(time_t)(microseconds / 1000000), (long)(microseconds % 1000000)}};
 
     (void)setitimer(ITIMER_VIRTUAL, &timer, NULL); /* SIGVTALRM ends the process */
     (void)alarm(60);                               /* one that waits for ever, too */
@@ -197,7 +198,7 @@ static _Noreturn void run_list(char *list)
         const unsigned group = tests[number].group;
 
         *running = (int)number;
-        limit(microseconds);
+        limit(500000 + 20 * microseconds);
         run_one(&tests[number], !started[group]);
         started[group] = true;
         while (*rest == ' ') {
@@ -242,13 +243,14 @@ static int serve(void)
     return 0;
 }
 
-static void trace_in_child(unsigned number, FILE *file)
+static void trace_in_child(unsigned number, unsigned long most, FILE *file)
 {
     const size_t size = (size_t)(&etext - &__executable_start);
     struct rusage used;
     size_t at;
 
     reached = calloc(size, 1);
+    limit(most);
     run_one(&tests[number], true);
     (void)getrusage(RUSAGE_SELF, &used);
     fprintf(file, "%u %ld", number,
@@ -263,7 +265,12 @@ static void trace_in_child(unsigned number, FILE *file)
     _exit(0);
 }
 
-static int trace(const char *path)
+static bool skipped(int status)
+{
+    return WIFEXITED(status) && WEXITSTATUS(status) == CMOCKA_SKIPPED + 1;
+}
+
+static int trace(unsigned long most, const char *path)
 {
     FILE *file = fopen(path, "w");
     unsigned number;
@@ -273,12 +280,12 @@ static int trace(const char *path)
         const pid_t child = fork();
 
         if (child == 0) {
-            trace_in_child(number, file);
+            trace_in_child(number, most, file);
         }
         if (child < 0 || waitpid(child, &status, 0) < 0) {
             return 1;
         }
-        if (status && !(WIFEXITED(status) && WEXITSTATUS(status) == 3)) {
+        if (status && strcmp(outcome(status), "timeout") && !skipped(status)) {
             fprintf(answers, "%s %s fails without any mutant\n", groups[tests[number].group].name,
                     tests[number].test.name);
             return 1;
@@ -300,8 +307,8 @@ int main(int argc, char **argv)
         mmap(NULL, sizeof(*running), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     note_tests();
     note_seeds();
-    if (argc > 2 && strcmp(argv[1], "trace") == 0) {
-        return trace(argv[2]);
+    if (argc > 3 && strcmp(argv[1], "trace") == 0) {
+        return trace(strtoul(argv[2], NULL, 10), argv[3]);
     }
     if (strcmp(argv[1], "serve") == 0) {
         return serve();
