@@ -146,12 +146,37 @@ def functions_of(path, text):
     return [Function(path, text, plain, m.start(), m.end()) for m in re.finditer(r"^\{[\s\S]*?^\}", plain, re.M)]
 
 
+# Which of two equal numbers is taken does not matter.
+LESSER = re.compile(r"([\w.>\[\]() +-]+?) ([<>]=?) ([\w.>\[\]() +-]+?)\s+\? ([^?:;]+?)\s+: ([^?:;]+?)[;,)]")
+# The size of a local array, and whether a compare-exchange in a loop may fail without a reason.
+SIZES = re.compile(r"^ +(?:const )?(?:struct \w+|u?int\d+_t|bool|char) \w+\[([^]]+)\]", re.M)
+WEAK = re.compile(r"__atomic_compare_exchange_n\([^;]*?,\s*(false|true)\s*,")
+
+
+def meaningless(plain):
+    """Places where a change means the same by the form of the text: {offset: replacements, or None for all}."""
+    places = {}
+    for match in SIZES.finditer(plain):
+        places.update({at: None for at in range(*match.span(1))})
+    for match in WEAK.finditer(plain):
+        places[match.start(1)] = None
+    for match in LESSER.finditer(plain):
+        left, sign, right, yes, no = (words(text) for text in match.groups())
+        left = left.split(" = ")[-1].removeprefix("return ")
+        if {left, right} == {yes, no}:
+            places[match.start(2)] = {sign + "=", sign.rstrip("=")}
+    return places
+
+
 def mutants_of(function, live):
     """All mutants of a function on lines that the preprocessor keeps, without twins."""
+    without = meaningless(function.plain)
     found = {}
     for kind in (swaps, statements, conditions, operands):
         for at, length, other in kind(function.plain):
             mutant = Mutant(function, at, length, other)
+            if at in without and (without[at] is None or other in without[at]):
+                continue
             if mutant.line in live and mutant.body() != function.text:
                 found.setdefault(words(mutant.body()), mutant)
     return sorted(found.values(), key=lambda m: (m.at, m.other))
