@@ -212,6 +212,170 @@ static void test_a_load_is_a_change(void **state)
     fixture_stop(&fixture);
 }
 
+/* ---- What a change leaves alone ---- */
+
+static uint64_t msr_time(void)
+{
+    uint64_t value = 0;
+
+    assert_int_equal(hvtlfs_msr_read(fixture.vp, HV_X64_MSR_TIME_REF_COUNT, &value),
+                     HVTLFS_MSR_DONE);
+    return value;
+}
+
+/* TLFS 12.4: of the host's clock each value is given once, whoever else looks at the time meanwhile. */
+static void test_looking_at_the_time_gives_no_value_away(void **state)
+{
+    uint64_t first;
+
+    (void)state;
+    make(false);
+    first = msr_time();
+    for (uint64_t i = 1; i < 5; i++) {
+        (void)hvtlfs_reference_time(fixture.vp);
+        hvtlfs_tsc_changed(fixture.vp, 7);
+        assert_int_equal(msr_time(), first + i);
+    }
+    fixture_stop(&fixture);
+    /* Also of the very first value. */
+    fixture_prepare(&fixture);
+    fixture.features = "time";
+    fixture_start(&fixture);
+    for (uint64_t i = 0; i < 3; i++) {
+        assert_int_equal(msr_time(), i);
+        (void)hvtlfs_reference_time(fixture.vp);
+    }
+    fixture_stop(&fixture);
+}
+
+static void test_a_tsc_that_did_not_change_changes_nothing(void **state)
+{
+    uint32_t before;
+
+    (void)state;
+    make(true);
+    before = changes();
+    hvtlfs_tsc_changed(fixture.vp, 0);
+    assert_int_equal(changes(), before);
+    assert_int_equal(seen.locks, 0);
+    fixture_stop(&fixture);
+}
+
+static void test_time_may_be_set_to_what_it_is(void **state)
+{
+    uint64_t now;
+
+    (void)state;
+    make(true);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    now = hvtlfs_reference_time(fixture.vp);
+    assert_int_equal(hvtlfs_reference_time_set(fixture.partition, now - 1), HVTLFS_ERR_ARGUMENT);
+    assert_int_equal(hvtlfs_reference_time_set(fixture.partition, now), HVTLFS_OK);
+    assert_int_equal(hvtlfs_reference_time(fixture.vp), now);
+    fixture_stop(&fixture);
+}
+
+/* A partition that tells no time needs no clock, on no host. */
+static void without_clocks(struct hvtlfs_config *config)
+{
+    config->ops.guest_tsc = NULL;
+    config->ops.host_time = NULL;
+}
+
+static void test_a_partition_without_clocks_is_moved(void **state)
+{
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.adjust = without_clocks;
+    fixture_start(&fixture);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_migrate(fixture.partition, 0, false), HVTLFS_OK);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+    fixture_stop(&fixture);
+}
+
+/* Whoever is told of changed rates has to be told which. */
+static void test_a_guest_with_reenlightenment_needs_the_rate(void **state)
+{
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "time-ref-count,reenlightenment";
+    fixture.config.invariant_tsc = true;
+    fixture_start(&fixture);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_migrate(fixture.partition, 0, true), HVTLFS_ERR_TSC_RATE);
+    fixture_stop(&fixture);
+}
+
+/* ---- The page while the clock changes ---- */
+
+#define PAGE UINT64_C(0x7000)
+
+static uint32_t visible; /* samples inside a change that found a valid page */
+
+static uint64_t tsc_and_page(void *context, uint32_t vp_index)
+{
+    if (fixture.partition && fixture.partition->clock.changes % 2) {
+        visible += model_host_guest_read32(fixture.host, PAGE) != 0;
+        seen.samples++;
+    }
+    return inner.guest_tsc(context, vp_index);
+}
+
+static void watch_page(struct hvtlfs_config *config)
+{
+    inner = config->ops;
+    config->ops.guest_tsc = tsc_and_page;
+}
+
+/* What a guest computes from the page while the clock stops must not be later than where it stops. */
+static void test_no_change_samples_under_a_valid_page(void **state)
+{
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "time";
+    fixture.config.invariant_tsc = true;
+    fixture.adjust = watch_page;
+    fixture_start(&fixture);
+    expect_write(fixture.vp, HV_X64_MSR_REFERENCE_TSC, PAGE | 1);
+    assert_int_not_equal(model_host_guest_read32(fixture.host, PAGE), 0);
+    visible = 0;
+    memset(&seen, 0, sizeof(seen));
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+    for (uint32_t i = 0; i < 2; i++) {
+        model_host_set_tsc_offset(fixture.host, i, 500);
+        hvtlfs_tsc_changed(hvtlfs_partition_vp(fixture.partition, i), 500);
+    }
+    assert_int_not_equal(model_host_guest_read32(fixture.host, PAGE), 0);
+    assert_true(seen.samples >= 4);
+    assert_int_equal(visible, 0);
+    fixture_stop(&fixture);
+}
+
+/* ---- Counters ---- */
+
+/* A caller that knows more than we do gets what we know; its size and the rest stay as they are. */
+static void test_counters_for_a_larger_struct(void **state)
+{
+    struct {
+        struct hvtlfs_time_counters known;
+        uint64_t more;
+    } counters;
+
+    (void)state;
+    make(true);
+    memset(&counters, 0x5A, sizeof(counters));
+    counters.known.size = sizeof(counters);
+    (void)msr_time();
+    assert_int_equal(hvtlfs_read_time_counters(fixture.partition, &counters.known), HVTLFS_OK);
+    assert_int_equal(counters.known.size, sizeof(counters));
+    assert_int_equal(counters.known.msr_reads, 1);
+    assert_int_equal(counters.known.page_sequence, 0);
+    assert_int_equal(counters.more, UINT64_C(0x5A5A5A5A5A5A5A5A));
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +383,13 @@ int main(void)
         cmocka_unit_test(test_a_reader_takes_the_lock_only_when_it_met_a_change),
         cmocka_unit_test(test_a_reading_from_before_a_change_is_not_kept),
         cmocka_unit_test(test_a_load_is_a_change),
+        cmocka_unit_test(test_looking_at_the_time_gives_no_value_away),
+        cmocka_unit_test(test_a_tsc_that_did_not_change_changes_nothing),
+        cmocka_unit_test(test_time_may_be_set_to_what_it_is),
+        cmocka_unit_test(test_a_partition_without_clocks_is_moved),
+        cmocka_unit_test(test_a_guest_with_reenlightenment_needs_the_rate),
+        cmocka_unit_test(test_no_change_samples_under_a_valid_page),
+        cmocka_unit_test(test_counters_for_a_larger_struct),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
