@@ -108,6 +108,13 @@ static inline void fixture_stop(struct fixture *fixture)
     free(fixture->memory);
 }
 
+/* What an error says beside its name: the number that was wrong and the one that goes with it, else 0. */
+static inline void expect_numbers(const struct hvtlfs_error *error, uint64_t value, uint64_t limit)
+{
+    assert_int_equal(error->value, value);
+    assert_int_equal(error->limit, limit);
+}
+
 static inline void expect_read(struct hvtlfs_vp *vp, uint32_t msr, uint64_t expected)
 {
     uint64_t value = ~expected;
