@@ -247,6 +247,45 @@ static void the_library_remembers_who_was_preempted_and_who_spins(void **state)
     assert_int_equal(hvtlfs_spin_wait_advice(vp(7), 0x1FFF), NONE);
 }
 
+/* Round and round, so that no preempted VP is forgotten; a round without candidates forgets nothing. */
+static void advice_goes_round(void **state)
+{
+    uint32_t i, round;
+
+    (void)state;
+    for (round = 0; round < 2; round++) {
+        for (i = 1; i < 4; i++) {
+            hvtlfs_vp_preempted(vp(i));
+        }
+        for (i = 0; i < 5; i++) {
+            assert_int_equal(hvtlfs_spin_wait_advice(fixture.vp, 0x1FFF), 1 + (2 * round + i) % 3);
+        }
+        for (i = 1; i < 4; i++) {
+            hvtlfs_vp_running(vp(i));
+        }
+        assert_int_equal(hvtlfs_spin_wait_advice(fixture.vp, 0x1FFF), NONE);
+    }
+}
+
+/* VPs whose bits lie at the same place of different banks are two. */
+static void vps_of_different_banks_are_not_confused(void **state)
+{
+    (void)state;
+    hvtlfs_vp_preempted(vp(1));
+    hvtlfs_vp_preempted(vp(65));
+    hvtlfs_vp_preempted(vp(129));
+    assert_int_equal(hvtlfs_spin_wait_advice(fixture.vp, 0x1FFF), 1);
+    assert_int_equal(hvtlfs_spin_wait_advice(fixture.vp, 0x1FFF), 65);
+    assert_int_equal(hvtlfs_spin_wait_advice(fixture.vp, 0x1FFF), 129);
+    hvtlfs_vp_preempted(vp(0));
+    hvtlfs_vp_preempted(vp(64));
+    hvtlfs_vp_running(vp(65));
+    hvtlfs_vp_running(vp(129));
+    assert_int_equal(hvtlfs_spin_wait_advice(vp(2), 0x1FFF), 0);
+    assert_int_equal(hvtlfs_spin_wait_advice(vp(2), 0x1FFF), 1);
+    assert_int_equal(hvtlfs_spin_wait_advice(vp(2), 0x1FFF), 64);
+}
+
 static void a_vp_that_notified_counts_as_spinning_until_it_runs_again(void **state)
 {
     (void)state;
@@ -285,6 +324,8 @@ int main(void)
         cmocka_unit_test(the_advice_is_what_a_slow_search_finds),
         STARTED(the_library_remembers_who_was_preempted_and_who_spins),
         STARTED(a_vp_that_notified_counts_as_spinning_until_it_runs_again),
+        STARTED(advice_goes_round),
+        STARTED(vps_of_different_banks_are_not_confused),
         STARTED(a_reset_forgets),
     };
 

@@ -269,10 +269,11 @@ static void test_a_running_partition_is_not_saved(void **state)
     start(&fixture, false);
     assert_int_equal(hvtlfs_state_save(fixture.partition, buffer, sizeof(buffer), &used, &error),
                      HVTLFS_ERR_ORDER);
+    expect_numbers(&error, 0, 0);
     assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
     assert_int_equal(hvtlfs_state_save(fixture.partition, buffer, sizeof(buffer), &used, &error),
                      HVTLFS_ERR_FULL);
-    assert_int_equal(error.limit, hvtlfs_state_size(fixture.partition));
+    expect_numbers(&error, sizeof(buffer), hvtlfs_state_size(fixture.partition));
     assert_int_equal(used, 77);
     fixture_stop(&fixture);
 }
@@ -329,6 +330,8 @@ static void test_the_configuration_comes_from_the_state(void **state)
     model_host_destroy(to.host);
 }
 
+static struct hvtlfs_error last;
+
 static void expect_refused(const struct saved *saved, enum hvtlfs_status status, const char *name)
 {
     struct fixture to;
@@ -346,6 +349,7 @@ static void expect_refused(const struct saved *saved, enum hvtlfs_status status,
     if (name) {
         assert_string_equal(error.name, name);
     }
+    last = error;
     free(before);
     fixture_stop(&to);
 }
@@ -384,6 +388,11 @@ static void test_bad_headers_are_named(void **state)
 
         saved.bytes[cases[i].at] = saved.bytes[cases[i].at] == cases[i].byte ? 0xEE : cases[i].byte;
         expect_refused(&saved, cases[i].status, cases[i].name);
+        if (cases[i].status == HVTLFS_ERR_STATE_VERSION) {
+            expect_numbers(&last, 2, HVTLFS_STATE_VERSION);
+        } else {
+            expect_numbers(&last, cases[i].at, 0);
+        }
         free(saved.bytes);
     }
 }

@@ -207,6 +207,57 @@ static void repeat_section(struct bytes *saved, size_t at)
 
 /* ---- The judgement ---- */
 
+static struct hvtlfs_error last;
+
+/* Whether a section, or a field of one, begins there. The walk ends where the bytes stop making sense. */
+static bool begins(const struct bytes *saved, uint64_t place, bool of_field)
+{
+    size_t at = HEADER;
+
+    while (at + SECTION <= saved->size) {
+        size_t end = at + SECTION + number(saved->at + at + 12);
+        size_t inside = at + SECTION;
+
+        if (!of_field && place == at) {
+            return true;
+        }
+        while (of_field && inside + FIELD <= end && inside + FIELD <= saved->size) {
+            if (place == inside) {
+                return true;
+            }
+            inside += FIELD + ((number(saved->at + inside + 4) + 7) & 0x7FFFFFF8u);
+        }
+        at = end;
+    }
+    return false;
+}
+
+/* The value of a damaged state's error is the offset of what its name says (docs/STATE.md). */
+static void expect_place(const struct bytes *saved, const struct hvtlfs_error *error)
+{
+    const char *name = error->name;
+
+    assert_int_equal(error->limit, 0);
+    assert_true(error->value <= saved->size);
+    if (strcmp(name, "section.flags") == 0) {
+        assert_true(begins(saved, error->value - 4, false));
+    } else if (strcmp(name, "field.size") == 0) {
+        assert_true(begins(saved, error->value - 4, true));
+    } else if (strcmp(name, "field.padding") == 0) {
+        assert_int_not_equal(saved->at[error->value], 0);
+    } else if (strcmp(name, "section.size") != 0 && error->value != saved->size) {
+        /* A field's bytes, a section's, or where the reader stood: before a section, or at the end. */
+        if (!begins(saved, error->value - FIELD, true) && !begins(saved, error->value, true) &&
+            !begins(saved, error->value, false)) {
+            fail_msg("%s: nothing begins at %u", name, (unsigned)error->value);
+        }
+    }
+    if (strncmp(name, "section.v", 9) == 0 || strcmp(name, "order of sections") == 0 ||
+        strcmp(name, "unknown section") == 0) {
+        assert_true(begins(saved, error->value, false));
+    }
+}
+
 static void expect_answer(struct bytes *saved, enum hvtlfs_status status, const char *name)
 {
     struct hvtlfs_error error = {.name = NULL};
@@ -223,7 +274,11 @@ static void expect_answer(struct bytes *saved, enum hvtlfs_status status, const 
         assert_memory_equal(before, to.memory, to.size);
         assert_int_equal(model_host_overlay_count(to.host), 0);
         assert_string_equal(error.name, name);
+        if (status == HVTLFS_ERR_STATE_FORMAT) {
+            expect_place(saved, &error);
+        }
     }
+    last = error;
     free(before);
     free(saved->at);
     fixture_stop(&to);
@@ -303,11 +358,26 @@ static void test_a_state_with_fewer_features_names_the_one_it_lacks(void **state
     features = FEATURES;
     expect_answer(&saved, HVTLFS_ERR_STATE_INCOMPATIBLE,
                   "features: this partition has one that the state lacks");
+    assert_int_equal(last.feature, HVTLFS_FEATURE_UNHALTED_TIMER);
+    expect_numbers(&last, 0, 0);
     saved = a_state();
     features = FEATURES ",unhalted-timer=off";
     expect_answer(&saved, HVTLFS_ERR_STATE_INCOMPATIBLE,
                   "features: the state has one that this partition lacks");
+    assert_int_equal(last.feature, HVTLFS_FEATURE_UNHALTED_TIMER);
+    expect_numbers(&last, 0, 0);
     features = FEATURES;
+}
+
+static void test_a_feature_that_nobody_knows_is_no_other(void **state)
+{
+    struct bytes saved = a_state();
+
+    (void)state;
+    saved.at[field(&saved, "CONF", "FEAT") + FIELD] = 'Q';
+    expect_answer(&saved, HVTLFS_ERR_STATE_INCOMPATIBLE,
+                  "features: one that this version does not have");
+    expect_numbers(&last, 0, 0);
 }
 
 static void test_the_list_of_vps_must_fit(void **state)
@@ -317,13 +387,18 @@ static void test_the_list_of_vps_must_fit(void **state)
 
     (void)state;
     expect_number("CONF", "VPS ", 0, 7, 4, HVTLFS_ERR_STATE_INCOMPATIBLE, "vp_index");
+    expect_numbers(&last, 7, 0);
     expect_number("CONF", "VPS ", 12, 7, 4, HVTLFS_ERR_STATE_INCOMPATIBLE, "apic_id");
+    expect_numbers(&last, 7, 1);
+    expect_number("CONF", "VPS ", 4, 9, 4, HVTLFS_ERR_STATE_INCOMPATIBLE, "apic_id");
+    expect_numbers(&last, 9, 0);
     expect_number("CONF", "COPY", 0, 2, 4, HVTLFS_ERR_STATE_FORMAT, "CONF.COPY");
     saved = a_state();
     at = field(&saved, "CONF", "VPS ");
     resize(&saved, section(&saved, "CONF", ANY_VP), at + FIELD, -8);
     set_number(saved.at + at + 4, 8, 4);
     expect_answer(&saved, HVTLFS_ERR_STATE_INCOMPATIBLE, "vp_count");
+    expect_numbers(&last, 1, 2);
 }
 
 /* ---- OVLY ---- */
@@ -757,7 +832,7 @@ static void see_nothing(void *context, const struct hvtlfs_state_field *seen)
 
 static void test_missing_arguments_are_named(void **state)
 {
-    struct hvtlfs_error error;
+    struct hvtlfs_error error = {.value = 5, .limit = 5};
     struct hvtlfs_config config;
     struct hvtlfs_vp_config vps[2];
     struct bytes saved = a_state();
@@ -768,28 +843,39 @@ static void test_missing_arguments_are_named(void **state)
     (void)state;
     start(&to);
     assert_int_equal(hvtlfs_state_save(NULL, buffer, 8, &used, &error), HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_string_equal(error.name, "partition");
     assert_int_equal(hvtlfs_state_save(to.partition, NULL, 8, &used, &error), HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_string_equal(error.name, "buffer");
     assert_int_equal(hvtlfs_state_save(to.partition, buffer, 8, NULL, &error), HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_string_equal(error.name, "used");
     assert_int_equal(hvtlfs_state_load(NULL, saved.at, saved.size, &error), HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_string_equal(error.name, "partition");
     assert_int_equal(hvtlfs_state_load(to.partition, NULL, 8, &error), HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_string_equal(error.name, "state");
     hvtlfs_config_init(&config);
     assert_int_equal(hvtlfs_state_config(NULL, 8, &config, vps, 2, &error), HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_int_equal(hvtlfs_state_config(saved.at, saved.size, NULL, vps, 2, &error),
                      HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_int_equal(hvtlfs_state_config(saved.at, saved.size, &config, NULL, 2, &error),
                      HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     config.size--;
     assert_int_equal(hvtlfs_state_config(saved.at, saved.size, &config, vps, 2, &error),
                      HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_int_equal(hvtlfs_state_visit(NULL, 8, see_nothing, NULL, &error), HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_string_equal(error.name, "state");
     assert_int_equal(hvtlfs_state_visit(saved.at, saved.size, NULL, NULL, &error),
                      HVTLFS_ERR_ARGUMENT);
+    expect_numbers(&error, 0, 0);
     assert_string_equal(error.name, "visit");
     free(saved.at);
     fixture_stop(&to);
@@ -873,6 +959,7 @@ int main(void)
         cmocka_unit_test(test_conf_says_nothing_twice),
         cmocka_unit_test(test_conf_comes_once_and_first),
         cmocka_unit_test(test_a_state_with_fewer_features_names_the_one_it_lacks),
+        cmocka_unit_test(test_a_feature_that_nobody_knows_is_no_other),
         cmocka_unit_test(test_the_list_of_vps_must_fit),
         cmocka_unit_test(test_a_page_must_exist_once_and_in_order),
         cmocka_unit_test(test_a_page_stands_at_a_page_of_the_guest),
