@@ -355,9 +355,8 @@ static void on_deadline(void *context, uint32_t vp_index, uint64_t deadline)
 static uint64_t on_runtime(void *context, uint32_t vp_index)
 {
     (void)context;
-    (void)vp_of(vp_index);
     called(HOST_CLOCK);
-    return fuzz_host.time;
+    return fuzz_host.time - vp_of(vp_index)->halted;
 }
 
 /* ---- Requests ---- */
@@ -647,6 +646,9 @@ void host_advance(uint64_t time)
     fuzz_host.tsc += time * whole + time / 10000000 * rest + parts / 10000000;
     fuzz_host.tsc_fraction = parts % 10000000;
     fuzz_host.time += time;
+    for (uint32_t i = 0; i < HOST_VPS; i++) {
+        fuzz_host.vps[i].halted += fuzz_host.vps[i].halts ? time : 0;
+    }
 }
 
 void host_forget_requests(void)

@@ -62,11 +62,13 @@ struct host_interrupt {
 
 struct host_vp {
     uint64_t tsc_offset;
+    uint64_t halted; /* time in which it did not run, of all that passed */
     uint64_t deadline;
     uint64_t apic[3];
     uint32_t eois; /* EOIs written to the APIC */
     uint32_t npiep;
     bool kicked;
+    bool halts; /* now */
 };
 
 /* Set by the user before host_ops(); the rest is for reading. */
