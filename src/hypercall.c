@@ -170,10 +170,13 @@ _Static_assert(ARRAY_LEN(rows) <= UINT8_MAX, "row numbers fit a byte");
 
 void hvti_call_rows(uint8_t table[HVTI_CALL_CODES])
 {
-    uint16_t code;
+    size_t row;
 
-    for (code = 0; code < HVTI_CALL_CODES; code++) {
-        table[code] = (uint8_t)search_row(code);
+    memset(table, 0, HVTI_CALL_CODES);
+    for (row = 1; row < ARRAY_LEN(rows); row++) {
+        if (rows[row].shape.code < HVTI_CALL_CODES) {
+            table[rows[row].shape.code] = (uint8_t)row;
+        }
     }
 }
 

@@ -497,11 +497,21 @@ static enum hvtlfs_syntax recognise(struct slice text)
                : HVTLFS_SYNTAX_LIST;
 }
 
+static uint32_t count_items(struct slice text)
+{
+    uint32_t count = 0;
+
+    while (text.size) {
+        count += slice_trim(slice_cut(&text, ',')).size != 0;
+    }
+    return count;
+}
+
 static enum hvtlfs_status read_list(struct reader *reader, struct slice text,
                                     struct hvtlfs_error *error)
 {
     hvtlfs_feature_list_minimal(&reader->result.list);
-    reader->result.toggles = 1;
+    reader->result.toggles = count_items(text);
     return hvtlfs_features_parse(&reader->result.list, text.start, text.size, error);
 }
 

@@ -172,6 +172,9 @@ static void publish(struct hvtlfs_partition *partition)
     struct hvti_tsc_page *page = &partition->tsc_page;
 
     hvti_tsc_page_withdraw(partition);
+    if (page->write_failed) {
+        return; /* the guest still believes in the body, which must not change under it */
+    }
     page->sequence = next_sequence(page->sequence);
     page->scale = clock->scale;
     page->offset = clock->offset;

@@ -123,6 +123,36 @@ static void a_tsc_page_that_could_not_be_withdrawn_is_tried_again(void **state)
     fixture_stop(&fixture);
 }
 
+/* Reading: where the old sequence could not be taken back, the new body was written under it all the same. */
+static void a_tsc_page_that_still_looks_valid_keeps_its_body(void **state)
+{
+    uint64_t sequence, offset;
+
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "time";
+    fixture.options.copies_overlays = true;
+    fixture.config.invariant_tsc = true;
+    fixture_start(&fixture);
+    assert_int_equal(hvtlfs_msr_write(fixture.vp, 0x40000021, 0x5001), HVTLFS_MSR_DONE);
+    sequence = model_host_guest_read32(fixture.host, 0x5000);
+    offset = model_host_guest_read64(fixture.host, 0x5010);
+    model_host_fail(fixture.host, 1, false);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    model_host_fail(fixture.host, 1, false);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, 1000), HVTLFS_OK);
+    assert_int_equal(hvtlfs_tsc_page_query(fixture.partition), HVTLFS_TSC_PAGE_WRITE_FAILED);
+    assert_int_equal(model_host_guest_read32(fixture.host, 0x5000), sequence);
+    assert_int_equal(model_host_guest_read64(fixture.host, 0x5010), offset);
+    model_host_fail(fixture.host, 0, false);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+    assert_int_equal(hvtlfs_tsc_page_query(fixture.partition), HVTLFS_TSC_PAGE_VALID);
+    assert_int_not_equal(model_host_guest_read32(fixture.host, 0x5000), sequence);
+    assert_int_not_equal(model_host_guest_read64(fixture.host, 0x5010), offset);
+    fixture_stop(&fixture);
+}
+
 /* faults: when memory refused the look at the guest's bit, the promise was forgotten and the bit stayed. */
 static void an_arming_that_cannot_be_looked_at_stays(void **state)
 {
@@ -249,6 +279,7 @@ int main(void)
         cmocka_unit_test(a_refused_hypercall_page_leaves_nothing_behind),
         cmocka_unit_test(a_page_that_cannot_give_back_what_it_covers_stays),
         cmocka_unit_test(a_tsc_page_that_could_not_be_withdrawn_is_tried_again),
+        cmocka_unit_test(a_tsc_page_that_still_looks_valid_keeps_its_body),
         cmocka_unit_test(an_arming_that_cannot_be_looked_at_stays),
         cmocka_unit_test(an_arming_that_is_being_looked_at_is_not_forgotten),
         cmocka_unit_test(an_interrupt_says_of_its_vector_what_the_question_says),

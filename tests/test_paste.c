@@ -50,6 +50,16 @@ static void test_a_plain_list_adds_to_the_minimal_one(void **state)
     assert_int_equal(pasted.syntax, HVTLFS_SYNTAX_LIST);
     expect_features(&pasted, "hypercall,vpindex,relaxed,spinlocks");
     assert_int_equal(pasted.list.spin_count, 0x1FFF);
+    assert_int_equal(pasted.toggles, 2);
+}
+
+static void test_names_are_counted_in_a_list(void **state)
+{
+    (void)state;
+    assert_int_equal(paste("").toggles, 0);
+    assert_int_equal(paste(" , ,").toggles, 0);
+    assert_int_equal(paste("relaxed").toggles, 1);
+    assert_int_equal(paste("relaxed, ,vapic,time").toggles, 3);
 }
 
 static void test_a_qemu_command_line(void **state)
@@ -213,6 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_plain_list_adds_to_the_minimal_one),
+        cmocka_unit_test(test_names_are_counted_in_a_list),
         cmocka_unit_test(test_a_qemu_command_line),
         cmocka_unit_test(test_proxmox_args),
         cmocka_unit_test(test_qemu_switches_and_aliases),

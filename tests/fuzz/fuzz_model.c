@@ -2,7 +2,8 @@
 /*
  * The library against a second opinion (model.h): several VPs, the host, time, saving, moving to another
  * host. After every step all VPs are polled and everything that can be seen is compared: results and
- * values, the guest's view of all memory, message slots, interrupts and other requests, deadlines, time.
+ * values, all pages over the guest's memory, message slots, interrupts and other requests, deadlines,
+ * time. The guest's memory itself is compared every few steps (with FUZZ_SAY after each).
  */
 #include <inttypes.h>
 #include <string.h>
@@ -19,7 +20,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MOST_STEPS 120u
-#define MOST_MOVES 2u
+#define MOST_MOVES 2u /* one takes as long as all the rest */
+#define RAM_EVERY 8u  /* steps until RAM is compared, and after the last one */
 #define LINUX_ID UINT64_C(0x8100000601B00000)
 #define STATE_MOST (1u << 20)
 
@@ -33,6 +35,12 @@ static struct {
     uint64_t reference, tsc, hz, last;
     uint64_t slack; /* how far ahead it may be */
 } watch;
+
+/* The TSC that a guest sees while it is emulated (TLFS 16.6.2): a line through where the guest stopped. */
+static struct {
+    uint64_t seen, tsc, hz;
+    uint64_t slack; /* each stop rounds */
+} emulation;
 
 static struct setup setup;
 static unsigned moves;
@@ -107,11 +115,34 @@ static void check_tsc_page(uint64_t now)
     sequence = number_at(host_visible(gpa), 4);
     scale = number_at(host_visible(gpa) + 8, 8);
     offset = number_at(host_visible(gpa) + 16, 8);
-    CLAIM(!model.frozen || !sequence);
+    CLAIM((sequence != 0) == (in_sync() && !model.frozen && !model.emulating));
     for (uint32_t i = 0; sequence && i < model.vp_count; i++) {
         const uint64_t tsc = fuzz_host.tsc + fuzz_host.vps[i].tsc_offset;
 
         CLAIM((uint64_t)((wide)tsc * scale >> 64) + offset == now);
+    }
+}
+
+/* Without the VP's own offset. */
+static uint64_t emulated_tsc(void)
+{
+    const uint64_t ticks = fuzz_host.tsc - emulation.tsc;
+
+    return model.emulating
+               ? emulation.seen + (uint64_t)((wide)ticks * model.known_hz / emulation.hz)
+               : fuzz_host.tsc;
+}
+
+static void check_emulation(void)
+{
+    CLAIM(fuzz_host.tsc_emulated == model.emulating);
+    CLAIM(hvtlfs_tsc_emulation_in_force(setup.partition) == model.emulating);
+    for (uint32_t i = 0; i < model.vp_count; i++) {
+        const uint64_t offset = fuzz_host.vps[i].tsc_offset;
+        const uint64_t seen = hvtlfs_tsc_emulated(setup.vp[i], fuzz_host.tsc + offset);
+        const uint64_t away = seen - offset - emulated_tsc() + emulation.slack;
+
+        CLAIM(away <= 2 * emulation.slack);
     }
 }
 
@@ -128,12 +159,13 @@ static void check_interrupts(void)
         while (n < model.interrupt_count &&
                (seen[n] || model.interrupts[n].vp != one->vp_index ||
                 model.interrupts[n].vector != one->interrupt.vector ||
+                model.interrupts[n].nmi != one->interrupt.nmi ||
                 (model.interrupts[n].sint &&
                  one->interrupt.auto_eoi !=
                      model_auto_eoi(&model, one->vp_index, one->interrupt.vector)))) {
             n++;
         }
-        CLAIM(n < model.interrupt_count && !one->interrupt.nmi);
+        CLAIM(n < model.interrupt_count);
         seen[n] = true;
     }
     for (uint32_t n = 0; n < model.interrupt_count; n++) {
@@ -146,6 +178,10 @@ static void check_requests(void)
     CLAIM(fuzz_host.posts == model.posts && fuzz_host.signals == model.signals);
     CLAIM(fuzz_host.spin_waits == model.spin_waits && fuzz_host.crashes == model.crashes);
     CLAIM(fuzz_host.resets == model.resets);
+    for (uint32_t i = 0; i < model.vp_count; i++) {
+        CLAIM(fuzz_host.vps[i].eois == model.vp[i].eois);
+        CLAIM(fuzz_host.vps[i].apic[HVTLFS_APIC_ICR] == model.vp[i].icr);
+    }
     CLAIM((fuzz_host.flushes != 0) == model.flushed);
     CLAIM(fuzz_host.flush_targets == model.flush_targets);
     CLAIM(fuzz_host.flush_range_count == model.flush_range_count);
@@ -170,37 +206,55 @@ static void check_slots(uint32_t vp, uint64_t now)
 }
 
 /* The page of a slot that may be anything is taken as it is, once it can be seen. */
-static void adopt(uint64_t gpa)
+static void adopt(uint32_t slot, const uint8_t *seen)
 {
-    const uint32_t slot = model_top(&model, gpa);
-
     if (slot == MODEL_TSC || (slot != MODEL_SLOTS && model.adopt[slot])) {
-        memcpy(model.page[slot], host_visible(gpa), MODEL_PAGE);
+        memcpy(model.page[slot], seen, MODEL_PAGE);
         model.adopt[slot] = false;
     }
 }
 
-static void check_page(uint64_t gpa)
+/* `slot` is what must be on top there; MODEL_SLOTS: RAM. */
+static void check_page(uint64_t gpa, uint32_t slot)
 {
-    const uint8_t *seen = host_visible(gpa), *expected = model_visible(&model, gpa);
+    const uint8_t *seen = host_visible(gpa);
 
-    CLAIM(!seen == !expected);
-    if (seen) {
-        adopt(gpa);
-        CLAIM(!memcmp(seen, expected, MODEL_PAGE));
-    }
+    CLAIM(seen);
+    adopt(slot, seen);
+    CLAIM(!memcmp(seen, slot == MODEL_SLOTS ? model.ram[gpa / MODEL_PAGE] : model.page[slot],
+                  MODEL_PAGE));
 }
 
-static void check_memory(void)
+static bool known_place(const uint64_t gpa[MODEL_SLOTS], uint32_t slot)
 {
-    for (uint64_t page = 0; page < MODEL_RAM_PAGES; page++) {
-        check_page(page * MODEL_PAGE);
+    for (uint32_t above = 0; above < slot; above++) {
+        if (gpa[above] == gpa[slot]) {
+            return true;
+        }
     }
-    for (uint32_t slot = 0; slot < MODEL_ASSIST + model.vp_count * MODEL_VP_PAGES; slot++) {
-        const uint64_t gpa = model_place(&model, slot);
+    return false;
+}
 
-        if (gpa != UINT64_MAX && gpa >= HOST_RAM) {
-            check_page(gpa);
+/* Every overlay; and all of RAM, which is much, where the caller wants it: what is wrong there stays so. */
+static void check_memory(bool all)
+{
+    const uint32_t slots = MODEL_ASSIST + model.vp_count * MODEL_VP_PAGES;
+    uint64_t gpa[MODEL_SLOTS];
+    uint32_t covered = 0, places = 0;
+
+    for (uint32_t slot = 0; slot < slots; slot++) {
+        gpa[slot] = model_place(&model, slot);
+        if (gpa[slot] != UINT64_MAX && !known_place(gpa, slot)) {
+            covered |= gpa[slot] < HOST_RAM ? 1u << gpa[slot] / MODEL_PAGE : 0;
+            places++;
+            CLAIM(model.copies || host_overlay_at(gpa[slot]));
+            check_page(gpa[slot], slot);
+        }
+    }
+    CLAIM(fuzz_host.overlay_count == (model.copies ? 0 : places));
+    for (uint32_t page = 0; all && page < MODEL_RAM_PAGES; page++) {
+        if (!(covered >> page & 1)) {
+            check_page(page * MODEL_PAGE, MODEL_SLOTS);
         }
     }
 }
@@ -215,10 +269,20 @@ static void check_deadline(uint32_t vp, uint64_t now)
     }
 }
 
-static void settle(void)
+/* Run time is the host's to know. */
+static void tell_runtimes(void)
+{
+    for (uint32_t i = 0; i < model.vp_count; i++) {
+        model.vp[i].runtime = fuzz_host.time - fuzz_host.vps[i].halted;
+    }
+}
+
+static void settle(bool all)
 {
     uint64_t now;
     uint32_t vp;
+
+    tell_runtimes();
 
     for (uint32_t i = 0; i < model.vp_count; i++) {
         hvtlfs_vp_poll(setup.vp[i]);
@@ -234,8 +298,9 @@ static void settle(void)
     }
     check_interrupts();
     check_requests();
-    check_memory();
+    check_memory(all);
     check_tsc_page(now);
+    check_emulation();
 }
 
 /* ---- MSRs ---- */
@@ -245,7 +310,9 @@ static const uint32_t msrs[] = {
     0x40000073, 0x40000080, 0x40000081, 0x40000082, 0x40000083, 0x40000084, 0x40000090, 0x40000091,
     0x40000092, 0x40000093, 0x40000094, 0x40000095, 0x4000009F, 0x400000B0, 0x400000B1, 0x400000B2,
     0x400000B3, 0x400000B4, 0x400000B5, 0x400000B6, 0x400000B7, 0x400000E0, 0x400000E1, 0x400000E2,
-    0x400000E3, 0x400000F0, 0x40000100, 0x40000101, 0x40000102, 0x40000103, 0x40000104, 0x40000105};
+    0x400000E3, 0x400000F0, 0x40000100, 0x40000101, 0x40000102, 0x40000103, 0x40000104, 0x40000105,
+    0x40000010, 0x40000022, 0x40000023, 0x40000071, 0x400000F1, 0x400000F2, 0x40000106, 0x40000107,
+    0x40000108, 0x40000114, 0x40000115, 0x40000118, 0x40000004, 0x40000085, 0x400000C1, 0x40000116};
 
 /* Pages 0 to 7 for all that may cover each other, 8 to 13 for message pages, the rest is only RAM. */
 static uint64_t any_place(struct input *input)
@@ -271,9 +338,36 @@ static uint64_t any_timer_config(struct input *input)
            (uint64_t)(0x08 + input_byte(input)) << 4;
 }
 
+static uint64_t any_icr(struct input *input)
+{
+    const uint8_t how = input_byte(input);
+    const uint64_t destination = how & 3 ? input_byte(input) : input_number(input);
+
+    return (how & 4 ? destination << 32 : destination << 56) | (uint64_t)(how >> 3 & 3) << 18 |
+           (uint64_t)(how >> 5 & 1) << 11 | input_byte(input);
+}
+
+static uint64_t any_reenlightenment(struct input *input)
+{
+    const uint8_t how = input_byte(input);
+
+    return input_byte(input) | (uint64_t)(how & 1) << 16 | (uint64_t)(how >> 1 & 3) << 32 |
+           (how >> 3 == 31 ? 0x8000u : 0);
+}
+
 static uint64_t any_value(uint32_t vp, uint32_t msr, struct input *input)
 {
     switch (msr) {
+    case 0x40000071:
+        return any_icr(input);
+    case 0x40000106:
+        return any_reenlightenment(input);
+    case 0x40000107:
+    case 0x40000108:
+    case 0x40000118:
+        return input_byte(input) >> 6;
+    case 0x40000114:
+        return input_byte(input) | (input_byte(input) & 3u ? 0x100u : 0);
     case 0x40000000:
         return input_byte(input) & 7 ? LINUX_ID : 0;
     case 0x40000001:
@@ -321,7 +415,9 @@ static void write_msr(struct input *input)
     fuzz_say("vp %" PRIu32 " wrmsr 0x%" PRIx32 " 0x%" PRIx64 "\n", vp, msr, value);
     expected = model_write(&model, vp, msr, value, watch.last);
     result = hvtlfs_msr_write(setup.vp[vp], msr, value);
-    CLAIM(result == (expected == MODEL_FAULT ? HVTLFS_MSR_FAULT : HVTLFS_MSR_DONE));
+    CLAIM(result == (expected == MODEL_FAULT     ? HVTLFS_MSR_FAULT
+                     : expected == MODEL_DELIVER ? HVTLFS_MSR_DELIVER
+                                                 : HVTLFS_MSR_DONE));
 }
 
 static void read_msr(uint32_t vp, uint32_t msr)
@@ -446,6 +542,71 @@ static void pass_time(struct input *input)
 
     fuzz_say("time passes: %" PRIu64 "\n", time);
     host_advance(time);
+}
+
+/* ---- The host's APIC and the guest's handlers (10.3.5) ---- */
+
+static void arm(uint32_t vp, uint8_t how)
+{
+    const uint32_t vector = 0x30u + (how >> 4);
+    const bool edge = !(how & 4), waits = (how & 12) == 8;
+
+    CLAIM(hvtlfs_lazy_eoi_arm(setup.vp[vp], vector,
+                              edge ? HVTLFS_TRIGGER_EDGE : HVTLFS_TRIGGER_LEVEL,
+                              waits) == model_promise(&model, vp, vector, edge, waits));
+}
+
+static void withdraw(uint32_t vp)
+{
+    static const enum hvtlfs_lazy_eoi of[] = {[MODEL_NONE] = HVTLFS_LAZY_EOI_NONE,
+                                              [MODEL_WITHDRAWN] = HVTLFS_LAZY_EOI_WITHDRAWN,
+                                              [MODEL_ENDED] = HVTLFS_LAZY_EOI_ENDED};
+
+    CLAIM(hvtlfs_lazy_eoi_withdraw(setup.vp[vp]) == of[model_withdraw(&model, vp)]);
+}
+
+static void collect(uint32_t vp)
+{
+    const uint32_t expected = model_collect(&model, vp);
+
+    CLAIM(hvtlfs_lazy_eoi_collect(setup.vp[vp]) ==
+          (expected == MODEL_NO_VECTOR ? HVTLFS_NO_EOI : expected));
+}
+
+/* The end of an interrupt's handler: BTR on the page, if that does not do it WRMSR. */
+static void end_interrupt(uint32_t vp)
+{
+    if (model_end(&model, vp)) {
+        uint8_t *word = host_visible(model_place(&model, model_slot(vp, MODEL_ASSIST)));
+
+        CLAIM(*word & 1);
+        *word &= 0xFE;
+    } else {
+        (void)model_write(&model, vp, 0x40000070, 0, watch.last);
+        CLAIM(hvtlfs_msr_write(setup.vp[vp], 0x40000070, 0) == HVTLFS_MSR_DONE);
+    }
+}
+
+static void lazy_eoi(struct input *input)
+{
+    const uint32_t vp = input_byte(input) % model.vp_count;
+    const uint8_t how = input_byte(input);
+
+    fuzz_say("vp %" PRIu32 " lazy EOI 0x%x\n", vp, how);
+    switch (how & 3) {
+    case 0:
+        arm(vp, how);
+        break;
+    case 1:
+        withdraw(vp);
+        break;
+    case 2:
+        collect(vp);
+        break;
+    default:
+        end_interrupt(vp);
+        break;
+    }
 }
 
 /* ---- Hypercalls ---- */
@@ -573,6 +734,9 @@ static void hypercall(struct input *input)
 static void freeze(void)
 {
     CLAIM(!hvtlfs_freeze(setup.partition));
+    emulation.seen = emulated_tsc();
+    emulation.tsc = fuzz_host.tsc;
+    emulation.slack++;
     model.frozen = true;
     set_watch(hvtlfs_reference_time(setup.vp[0]));
     CLAIM(watch.reference >= watch.last);
@@ -583,6 +747,14 @@ static void thaw(uint64_t pause)
     CLAIM(!hvtlfs_thaw(setup.partition, pause));
     model.frozen = false;
     set_watch(watch.reference + pause);
+}
+
+/* The guest goes on with this TSC. */
+static void migrated(void)
+{
+    model_migrate(&model, fuzz_host.tsc_hz);
+    emulation.tsc = fuzz_host.tsc;
+    emulation.hz = fuzz_host.tsc_hz;
 }
 
 static void change_rate(uint8_t how)
@@ -598,10 +770,9 @@ static void change_rate(uint8_t how)
 /* Into a fresh partition, maybe on a host that shows overlays the other way. */
 static void move(uint8_t how)
 {
-    const size_t size = hvtlfs_state_size(setup.partition);
-    size_t used;
+    size_t size;
 
-    CLAIM(size <= sizeof(state) && !hvtlfs_state_save(setup.partition, state, size, &used, NULL));
+    CLAIM(!hvtlfs_state_save(setup.partition, state, sizeof(state), &size, NULL));
     host_drop_overlays();
     for (uint32_t i = 0; i < SETUP_VPS; i++) {
         fuzz_host.vps[i].deadline = HVTLFS_TIME_NEVER;
@@ -614,6 +785,14 @@ static void move(uint8_t how)
     setup_find_vps(&setup);
     CLAIM(!hvtlfs_state_load(setup.partition, state, size, NULL));
     setup_connections(&setup);
+    fuzz_host.tsc_emulated = false; /* on another host */
+    if (how & 64) {
+        /* The state tells another rate, but not that the same one is another TSC. */
+        if (model.tsc_hz == fuzz_host.tsc_hz || how & 32) {
+            CLAIM(!hvtlfs_migrate(setup.partition, fuzz_host.tsc_hz, true));
+        }
+        migrated();
+    }
     quotas_known = false;
 }
 
@@ -632,6 +811,7 @@ static void stop_and_go(struct input *input)
 
         change_rate(how);
         CLAIM(!hvtlfs_migrate(setup.partition, fuzz_host.tsc_hz, true));
+        migrated();
         watch.reference = reference;
     }
     watch.tsc = fuzz_host.tsc;
@@ -664,6 +844,30 @@ static void write_tsc(struct input *input)
     hvtlfs_tsc_changed(setup.vp[vp], ticks);
 }
 
+/* A VP halts, or goes on: its run time stands still, or goes on. */
+static void halt(struct input *input)
+{
+    const uint8_t how = input_byte(input);
+
+    fuzz_say("vp %d %s\n", how % model.vp_count, how & 128 ? "halts" : "runs");
+    fuzz_host.vps[how % model.vp_count].halts = how & 128;
+}
+
+static void other(struct input *input)
+{
+    switch (input_byte(input) & 3) {
+    case 0:
+        reset(input);
+        break;
+    case 2:
+        halt(input);
+        break;
+    default:
+        write_tsc(input);
+        break;
+    }
+}
+
 /* ---- A life ---- */
 
 static void step(struct input *input)
@@ -673,8 +877,10 @@ static void step(struct input *input)
     case 1:
     case 2:
     case 3:
-    case 4:
         write_msr(input);
+        break;
+    case 4:
+        lazy_eoi(input);
         break;
     case 5:
         pass_time(input);
@@ -701,11 +907,7 @@ static void step(struct input *input)
         stop_and_go(input);
         break;
     default:
-        if (input_byte(input) & 1) {
-            write_tsc(input);
-        } else {
-            reset(input);
-        }
+        other(input);
         break;
     }
 }
@@ -745,11 +947,16 @@ static void begin(uint8_t how)
     setup_find_vps(&setup);
     setup_connections(&setup);
     model_begin(&model, config->vp_count, how & 1, UINT64_C(1) << 36);
+    model.tsc_hz = model.known_hz = fuzz_host.tsc_hz;
+    model.apic_hz = config->apic_hz;
+    tell_runtimes();
     connect_model();
+    emulation.slack = 1;
+    emulation.hz = fuzz_host.tsc_hz;
     watch.last = 0;
     watch.slack = 2;
     set_watch(0);
-    moves = 0;
+    moves = how & 32 ? 0 : 1;
     quotas_known = true;
 }
 
@@ -762,7 +969,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         model_begin_step(&model);
         host_forget_requests();
         step(&input);
-        settle();
+        settle(fuzz_saying() || !input_left(&input) || i % RAM_EVERY == RAM_EVERY - 1);
     }
     read_all_msrs();
     setup_end(&setup);

@@ -43,13 +43,9 @@ static uint32_t any_msr(struct input *input)
 
 static size_t saved(const struct setup *setup, uint8_t *buffer)
 {
-    const size_t size = hvtlfs_state_size(setup->partition);
     size_t used = 0;
 
-    if (size > STATE_MOST || hvtlfs_state_save(setup->partition, buffer, size, &used, NULL)) {
-        return 0; /* running */
-    }
-    return used;
+    return hvtlfs_state_save(setup->partition, buffer, STATE_MOST, &used, NULL) ? 0 : used;
 }
 
 /* A page number in RAM, often: most of what a guest writes are places of pages. */
@@ -214,8 +210,10 @@ static void other(struct setup *setup, struct input *input)
         fuzz_host.fail_at = fuzz_host.fallible + 1 + (how >> 4);
         break;
     case 1:
-        saves += 2;
-        (void)hvtlfs_describe(setup->partition, (enum hvtlfs_format)(how >> 7), text, sizeof(text));
+        if (saves++ < MOST_SAVES) {
+            (void)hvtlfs_describe(setup->partition, (enum hvtlfs_format)(how >> 7), text,
+                                  sizeof(text));
+        }
         break;
     case 2:
         (void)hvtlfs_stats_set(any_vp(setup, input), (enum hvtlfs_overlay_kind)(how >> 4), how,

@@ -20,6 +20,7 @@
 #include <hvtlfs/state.h>
 #include <hvtlfs/time.h>
 
+#include "arena.h"
 #include "model_host.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -82,7 +83,10 @@ struct machine {
     size_t size;
 };
 
-static bool make(struct machine *machine, const struct bytes *state, bool copies)
+static struct arena first_memory, second_memory, memory_before;
+
+static bool make(struct machine *machine, struct arena *arena, const struct bytes *state,
+                 bool copies)
 {
     struct hvtlfs_vp_config vps[MOST_VPS];
     struct model_host_options options;
@@ -102,10 +106,7 @@ static bool make(struct machine *machine, const struct bytes *state, bool copies
         hvtlfs_partition_size(&config, &machine->size, NULL) != HVTLFS_OK) {
         return false;
     }
-    machine->size += HVTLFS_PARTITION_ALIGNMENT - machine->size % HVTLFS_PARTITION_ALIGNMENT;
-    machine->memory = aligned_alloc(HVTLFS_PARTITION_ALIGNMENT, machine->size);
-    CLAIM(machine->memory);
-    memset(machine->memory, 0, machine->size); /* what init leaves alone can be compared too */
+    machine->memory = arena_take(arena, machine->size);
     return hvtlfs_partition_init(machine->memory, machine->size, &config, &machine->partition,
                                  NULL) == HVTLFS_OK;
 }
@@ -116,18 +117,16 @@ static void discard(struct machine *machine)
         broken(model_host_first_violation(machine->host), __LINE__);
     }
     model_host_destroy(machine->host);
-    free(machine->memory);
 }
 
 static bool load(struct machine *machine, const struct bytes *state)
 {
     const struct hvtlfs_check_result found =
         hvtlfs_state_check(machine->partition, state->data, state->size, NULL, NULL);
-    uint8_t *before = malloc(machine->size);
+    uint8_t *before = arena_take(&memory_before, machine->size);
     struct hvtlfs_error error = {.name = NULL};
     enum hvtlfs_status status;
 
-    CLAIM(before);
     memcpy(before, machine->memory, machine->size);
     status = hvtlfs_state_load(machine->partition, state->data, state->size, &error);
     CLAIM(status == HVTLFS_OK ? !found.errors : found.errors || status == HVTLFS_ERR_HOST);
@@ -136,7 +135,6 @@ static bool load(struct machine *machine, const struct bytes *state)
         CLAIM(!memcmp(before, machine->memory, machine->size));
         CLAIM(!model_host_overlay_count(machine->host));
     }
-    free(before);
     return status == HVTLFS_OK;
 }
 
@@ -185,7 +183,7 @@ static void again(const struct machine *first, bool copies)
     struct bytes saved = save(first);
     struct machine second;
 
-    CLAIM(make(&second, &saved, copies));
+    CLAIM(make(&second, &second_memory, &saved, copies));
     memcpy(model_host_ram(second.host, 0), model_host_ram(first->host, 0), RAM_SIZE);
     CLAIM(load(&second, &saved));
     {
@@ -202,7 +200,7 @@ static void load_and_live(const struct bytes *state, bool copies)
 {
     struct machine machine;
 
-    if (make(&machine, state, copies) && load(&machine, state)) {
+    if (make(&machine, &first_memory, state, copies) && load(&machine, state)) {
         again(&machine, copies);
         live(&machine);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#define _POSIX_C_SOURCE 200809L
 #include "host.h"
+
+#include "arena.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -14,10 +15,20 @@ _Alignas(HVTLFS_PAGE_SIZE) uint8_t fuzz_ram[HOST_RAM];
 
 #define PLACES 2u
 
+/* A place for a partition, and what it is right after init with this configuration: the next execution
+ * often has the same one, and copying is half as long as working it out. */
 static struct place {
-    void *memory;
-    size_t size;
+    struct arena memory, fresh;
+    struct hvtlfs_config config;
+    struct hvtlfs_vp_config vps[HOST_VPS];
+    uint64_t tsc, time; /* init reads them */
+    size_t size;        /* 0: nothing known */
 } places[PLACES];
+
+static uint32_t dirty_pages; /* of RAM, by the library or by a race; a bit for each */
+static uint32_t read_pages;  /* those with bits in was_read */
+
+_Static_assert(HOST_PAGES <= 32, "a bit for each page");
 
 _Noreturn void fuzz_broken(const char *claim, const char *file, int line)
 {
@@ -25,15 +36,21 @@ _Noreturn void fuzz_broken(const char *claim, const char *file, int line)
     abort();
 }
 
-void fuzz_say(const char *format, ...)
+bool fuzz_saying(void)
 {
     static int wanted = -1;
-    va_list arguments;
 
     if (wanted < 0) {
         wanted = getenv("FUZZ_SAY") != NULL;
     }
-    if (wanted) {
+    return wanted;
+}
+
+void fuzz_say(const char *format, ...)
+{
+    va_list arguments;
+
+    if (fuzz_saying()) {
         va_start(arguments, format);
         (void)vfprintf(stderr, format, arguments);
         va_end(arguments);
@@ -96,19 +113,32 @@ static bool within_page(uint64_t gpa, size_t size)
     return size <= HVTLFS_PAGE_SIZE - gpa % HVTLFS_PAGE_SIZE;
 }
 
+static uint32_t page_bit(uint64_t gpa)
+{
+    return gpa < HOST_RAM ? UINT32_C(1) << gpa / HVTLFS_PAGE_SIZE : 0;
+}
+
 /* No byte is fetched twice in what the user calls one operation. */
 static void note_read(uint64_t gpa, size_t size)
 {
-    for (uint64_t at = gpa; fuzz_host.watch_reads && at < gpa + size && at < HOST_RAM; at++) {
+    if (!fuzz_host.watch_reads) {
+        return;
+    }
+    read_pages |= page_bit(gpa);
+    for (uint64_t at = gpa; at < gpa + size && at < HOST_RAM; at++) {
         CLAIM(!(fuzz_host.was_read[at / 8] >> at % 8 & 1));
         fuzz_host.was_read[at / 8] |= (uint8_t)(1u << at % 8);
     }
 }
 
 /* Another VP rewrites what has just been read. */
-static void race(uint8_t *bytes, size_t size)
+static void race(uint64_t gpa, uint8_t *bytes, size_t size)
 {
-    for (size_t i = 0; fuzz_host.races && i < size; i++) {
+    if (!fuzz_host.races) {
+        return;
+    }
+    dirty_pages |= page_bit(gpa);
+    for (size_t i = 0; i < size; i++) {
         bytes[i] = (uint8_t)(bytes[i] * 5u + 0x3Bu);
     }
 }
@@ -124,7 +154,7 @@ static bool on_read(void *context, uint64_t gpa, void *buffer, size_t size)
     }
     note_read(gpa, size);
     memcpy(buffer, bytes, size);
-    race(bytes, size);
+    race(gpa, bytes, size);
     return true;
 }
 
@@ -145,6 +175,7 @@ static bool on_write(void *context, uint64_t gpa, const void *buffer, size_t siz
     if (fails() || !bytes) {
         return false;
     }
+    dirty_pages |= page_bit(gpa);
     memcpy(bytes, buffer, size);
     return true;
 }
@@ -168,6 +199,7 @@ static bool on_exchange(void *context, uint64_t gpa, uint32_t *expected, uint32_
     if (fails() || !word) {
         return false;
     }
+    dirty_pages |= page_bit(gpa);
     memcpy(&now, word, sizeof(now));
     if (fuzz_host.contends && now == *expected) {
         now += 2;
@@ -323,9 +355,8 @@ static void on_deadline(void *context, uint32_t vp_index, uint64_t deadline)
 static uint64_t on_runtime(void *context, uint32_t vp_index)
 {
     (void)context;
-    (void)vp_of(vp_index);
     called(HOST_CLOCK);
-    return fuzz_host.time;
+    return fuzz_host.time - vp_of(vp_index)->halted;
 }
 
 /* ---- Requests ---- */
@@ -498,7 +529,18 @@ void host_begin(void)
     for (uint32_t i = 0; i < HOST_VPS; i++) {
         fuzz_host.vps[i].deadline = HVTLFS_TIME_NEVER;
     }
-    memset(fuzz_ram, 0, sizeof(fuzz_ram));
+    host_clear_ram(UINT32_MAX);
+}
+
+void host_clear_ram(uint32_t pages)
+{
+    pages |= dirty_pages;
+    for (uint32_t page = 0; page < HOST_PAGES; page++) {
+        if (pages >> page & 1) {
+            memset(fuzz_ram + page * HVTLFS_PAGE_SIZE, 0, HVTLFS_PAGE_SIZE);
+        }
+    }
+    dirty_pages = 0;
 }
 
 void host_configure(struct hvtlfs_config *config)
@@ -544,30 +586,45 @@ void host_configure(struct hvtlfs_config *config)
     config->tsc_hz = fuzz_host.tsc_hz;
 }
 
-/* Exactly as large as asked for, so that ASan sees a step beyond. */
-static void *memory_at(struct place *place, size_t size)
+static bool same_config(const struct place *place, const struct hvtlfs_config *config)
 {
-    if (place->size != size) {
-        free(place->memory);
-        if (posix_memalign(&place->memory, HVTLFS_PARTITION_ALIGNMENT, size)) {
-            place->memory = NULL;
-        }
-        place->size = size;
-        CLAIM(place->memory);
-    }
-    return place->memory;
+    return place->size && place->tsc == fuzz_host.tsc && place->time == fuzz_host.time &&
+           !memcmp(&place->config, config, sizeof(*config)) &&
+           (!config->vps ||
+            !memcmp(place->vps, config->vps, config->vp_count * sizeof(*config->vps)));
 }
 
-struct hvtlfs_partition *host_try_partition(const struct hvtlfs_config *config, unsigned place)
+static void remember(struct place *place, const struct hvtlfs_config *config, size_t size)
 {
+    CLAIM(config->vp_count <= HOST_VPS);
+    place->config = *config;
+    if (config->vps) {
+        memcpy(place->vps, config->vps, config->vp_count * sizeof(*config->vps));
+    }
+    place->tsc = fuzz_host.tsc;
+    place->time = fuzz_host.time;
+    place->size = size;
+    memcpy(arena_take(&place->fresh, size), place->memory.memory, size);
+}
+
+struct hvtlfs_partition *host_try_partition(const struct hvtlfs_config *config, unsigned where)
+{
+    struct place *place = &places[where % PLACES];
     struct hvtlfs_partition *partition = NULL;
     size_t size;
 
-    if (hvtlfs_partition_size(config, &size, NULL)) {
+    if (same_config(place, config)) {
+        partition = (struct hvtlfs_partition *)(void *)place->memory.memory;
+        memcpy(partition, place->fresh.memory, place->size);
+    } else if (hvtlfs_partition_size(config, &size, NULL)) {
         return NULL;
+    } else {
+        place->size = 0;
+        CLAIM(!hvtlfs_partition_init(arena_take(&place->memory, size), size, config, &partition,
+                                     NULL));
+        CLAIM((void *)partition == place->memory.memory);
+        remember(place, config, size);
     }
-    CLAIM(!hvtlfs_partition_init(memory_at(&places[place % PLACES], size), size, config, &partition,
-                                 NULL));
     fuzz_host.partition = partition;
     return partition;
 }
@@ -589,6 +646,9 @@ void host_advance(uint64_t time)
     fuzz_host.tsc += time * whole + time / 10000000 * rest + parts / 10000000;
     fuzz_host.tsc_fraction = parts % 10000000;
     fuzz_host.time += time;
+    for (uint32_t i = 0; i < HOST_VPS; i++) {
+        fuzz_host.vps[i].halted += fuzz_host.vps[i].halts ? time : 0;
+    }
 }
 
 void host_forget_requests(void)
@@ -606,7 +666,14 @@ void host_forget_requests(void)
 
 void host_forget_reads(void)
 {
-    memset(fuzz_host.was_read, 0, sizeof(fuzz_host.was_read));
+    const size_t bytes = HVTLFS_PAGE_SIZE / 8;
+
+    for (uint32_t page = 0; page < HOST_PAGES; page++) {
+        if (read_pages >> page & 1) {
+            memset(fuzz_host.was_read + page * bytes, 0, bytes);
+        }
+    }
+    read_pages = 0;
 }
 
 uint64_t host_calls(void)

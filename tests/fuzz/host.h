@@ -26,6 +26,7 @@ _Noreturn void fuzz_broken(const char *claim, const char *file, int line);
 
 /* With FUZZ_SAY in the environment: what the target does, to understand a finding. */
 __attribute__((format(printf, 1, 2))) void fuzz_say(const char *format, ...);
+bool fuzz_saying(void);
 
 #define HOST_PAGES 16u /* of RAM, from GPA 0 on */
 #define HOST_RAM (HOST_PAGES * HVTLFS_PAGE_SIZE)
@@ -61,11 +62,13 @@ struct host_interrupt {
 
 struct host_vp {
     uint64_t tsc_offset;
+    uint64_t halted; /* time in which it did not run, of all that passed */
     uint64_t deadline;
     uint64_t apic[3];
     uint32_t eois; /* EOIs written to the APIC */
     uint32_t npiep;
     bool kicked;
+    bool halts; /* now */
 };
 
 /* Set by the user before host_ops(); the rest is for reading. */
@@ -127,6 +130,10 @@ struct hvtlfs_partition *host_partition(const struct hvtlfs_config *config, unsi
 
 /* The same, but a refused configuration gives NULL. */
 struct hvtlfs_partition *host_try_partition(const struct hvtlfs_config *config, unsigned place);
+
+/* RAM is zero again where the library wrote or a race was, and in `pages`, a bit for each: what the user
+ * wrote. */
+void host_clear_ram(uint32_t pages);
 
 void host_advance(uint64_t time);
 void host_forget_requests(void);

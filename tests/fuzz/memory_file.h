@@ -3,6 +3,7 @@
 #ifndef FUZZ_MEMORY_FILE_H
 #define FUZZ_MEMORY_FILE_H
 
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@ static inline char *memory_file(const uint8_t *data, size_t size)
     static int file = -1;
 
     if (file < 0) {
+        /* A script's RAM is a fresh mapping, not 16 MiB to be cleared: few pages of it are touched. */
+        (void)mallopt(M_MMAP_THRESHOLD, 1 << 18);
         file = memfd_create("fuzz", 0);
         (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
         if (file < 0 || !freopen("/dev/null", "w", stdout)) {

@@ -130,7 +130,8 @@ static struct model_interrupt *interrupt(struct model *model, uint32_t vp, uint3
     if (model->interrupt_count == MODEL_INTERRUPTS) {
         return &nowhere;
     }
-    model->interrupts[model->interrupt_count] = (struct model_interrupt){vp, vector, false, false};
+    model->interrupts[model->interrupt_count] =
+        (struct model_interrupt){.vp = vp, .vector = vector};
     return &model->interrupts[model->interrupt_count++];
 }
 
@@ -341,9 +342,175 @@ const char *model_slot_found(struct model *model, uint32_t vp, uint32_t sint,
     return NULL;
 }
 
-void model_eoi(struct model *model)
+/* ---- Lazy EOI (10.3.5) ---- */
+
+static uint8_t *promise_bit(struct model *model, uint32_t vp)
 {
-    (void)model; /* a retry; so is the poll that follows every step */
+    return &model->page[model_slot(vp, MODEL_ASSIST)][0];
+}
+
+bool model_promise(struct model *model, uint32_t vp, uint32_t vector, bool edge, bool waits)
+{
+    struct model_promise *promise = &model->vp[vp].promise;
+
+    if (!edge || waits || promise->stands ||
+        model_place(model, model_slot(vp, MODEL_ASSIST)) == NOWHERE) {
+        return false;
+    }
+    *promise = (struct model_promise){.stands = true, .vector = vector};
+    *promise_bit(model, vp) |= 1;
+    return true;
+}
+
+uint32_t model_collect(struct model *model, uint32_t vp)
+{
+    const struct model_promise was = model->vp[vp].promise;
+    const bool kept = was.ended || !(*promise_bit(model, vp) & 1);
+
+    if (!was.stands) {
+        return MODEL_NO_VECTOR;
+    }
+    model->vp[vp].promise.stands = false;
+    *promise_bit(model, vp) &= 0xFE;
+    return kept ? was.vector : MODEL_NO_VECTOR;
+}
+
+enum model_withdrawal model_withdraw(struct model *model, uint32_t vp)
+{
+    struct model_promise *promise = &model->vp[vp].promise;
+
+    if (!promise->stands) {
+        return MODEL_NONE;
+    }
+    if (!promise->ended && *promise_bit(model, vp) & 1) {
+        *promise_bit(model, vp) &= 0xFE;
+        promise->stands = false;
+        return MODEL_WITHDRAWN;
+    }
+    promise->ended = true;
+    return MODEL_ENDED;
+}
+
+bool model_end(struct model *model, uint32_t vp)
+{
+    const uint32_t slot = model_slot(vp, MODEL_ASSIST);
+    const uint64_t gpa = model_place(model, slot);
+    const bool promised =
+        gpa != NOWHERE && model_top(model, gpa) == slot && *promise_bit(model, vp) & 1;
+
+    if (promised) {
+        *promise_bit(model, vp) &= 0xFE;
+    }
+    return promised;
+}
+
+/* What the guest ended by the page comes before anything else that it does to its APIC or the page. */
+static void end_promised(struct model *model, uint32_t vp)
+{
+    model->vp[vp].eois += model_collect(model, vp) != MODEL_NO_VECTOR;
+}
+
+void model_eoi(struct model *model, uint32_t vp)
+{
+    end_promised(model, vp);
+    model->vp[vp].eois++;
+}
+
+/* Requirements document p. 10: whether an IPI could reach its sender; VP n has APIC ID n, and which of
+ * the two formats the ID is in, and what a logical one means, is the APIC's. */
+static bool may_reach_sender(uint32_t vp, uint64_t icr)
+{
+    const uint32_t shorthand = icr >> 18 & 3, x2apic = (uint32_t)(icr >> 32),
+                   xapic = (uint32_t)(icr >> 56);
+
+    if (shorthand) {
+        return shorthand == 1 || shorthand == 2; /* self, all */
+    }
+    return (icr >> 11 & 1) || xapic == vp || xapic == 0xFF || x2apic == vp || x2apic == 0xFFFFFFFF;
+}
+
+/* ---- The time-unhalted timer (12.6) ---- */
+
+static bool unhalted_runs(const struct model_unhalted *timer)
+{
+    return timer->config >> 8 & 1 && timer->period;
+}
+
+static uint64_t after(uint64_t time, uint64_t more)
+{
+    return time > UINT64_MAX - more ? UINT64_MAX : time + more;
+}
+
+/* docs/CONFORMANCE.md: a vector below 16 other than 2, the NMI, disables it; reserved bits are dropped. */
+static void write_unhalted(struct model_vp *of, bool period, uint64_t value)
+{
+    struct model_unhalted *timer = &of->unhalted;
+
+    if (period) {
+        timer->period = value;
+    } else {
+        const uint64_t vector = value & 0xFF;
+
+        timer->config = vector < 16 && vector != 2 ? vector : value & 0x1FF;
+    }
+    timer->due = after(of->runtime, timer->period);
+}
+
+/* One interrupt for all that was missed; the next counts from the last due time, or from now if it would
+ * be over too. */
+static void settle_unhalted(struct model *model, uint32_t vp)
+{
+    struct model_vp *of = &model->vp[vp];
+    struct model_unhalted *timer = &of->unhalted;
+
+    if (!unhalted_runs(timer) || of->runtime < timer->due) {
+        return;
+    }
+    timer->due = after(timer->due, timer->period);
+    if (timer->due <= of->runtime) {
+        timer->due = after(of->runtime, timer->period);
+    }
+    if (model_place(model, model_slot(vp, MODEL_ASSIST)) != NOWHERE) {
+        model->page[model_slot(vp, MODEL_ASSIST)][56] = 1;
+    }
+    interrupt(model, vp, timer->config & 0xFF)->nmi = (timer->config & 0xFF) == 2;
+}
+
+/* ---- Reenlightenment (16.6) ---- */
+
+void model_migrate(struct model *model, uint64_t tsc_hz)
+{
+    const uint64_t control = model->reenlightenment;
+
+    model->tsc_hz = tsc_hz;
+    model->emulating |= model->tsc_emulation && model->known_hz != tsc_hz;
+    if (!model->emulating) {
+        model->known_hz = tsc_hz;
+    }
+    if (control >> 16 & 1) {
+        (void)interrupt(model, (uint32_t)(control >> 32), control & 0xFF);
+    }
+}
+
+static enum model_result write_reenlightenment(struct model *model, uint64_t value)
+{
+    const bool enabled = value >> 16 & 1;
+
+    if ((value & 0xFFFEFF00) ||
+        (enabled && ((value & 0xFF) < 16 || value >> 32 >= model->vp_count))) {
+        return MODEL_FAULT;
+    }
+    model->reenlightenment = value;
+    return MODEL_DONE;
+}
+
+/* 16.6.2: it ends when the guest says that it knows the new rate. */
+static void write_emulation_status(struct model *model, uint64_t value)
+{
+    if (model->emulating && !(value & 1)) {
+        model->emulating = false;
+        model->known_hz = model->tsc_hz;
+    }
 }
 
 /* ---- Timers (12.5) ---- */
@@ -411,6 +578,7 @@ void model_settle(struct model *model, uint64_t now)
         for (uint32_t i = 0; i < MODEL_TIMERS; i++) {
             settle_timer(model, vp, &model->vp[vp].timer[i], now);
         }
+        settle_unhalted(model, vp);
     }
 }
 
@@ -433,6 +601,12 @@ uint64_t model_deadline(const struct model *model, uint32_t vp, uint64_t now)
             /* 12.1.4: a lazy one may skip a tick that is near. */
             at = timer->count > (UINT64_MAX - from) / 2 ? UINT64_MAX : from + within;
         }
+        deadline = at < deadline ? at : deadline;
+    }
+    if (unhalted_runs(&model->vp[vp].unhalted)) {
+        /* A VP runs at most all of the time. */
+        const uint64_t at = after(now, model->vp[vp].unhalted.due - model->vp[vp].runtime);
+
         deadline = at < deadline ? at : deadline;
     }
     return deadline;
@@ -465,8 +639,23 @@ enum {
     STATS0 = 0x400000E0,
     GUEST_IDLE = 0x400000F0,
     CRASH_P0 = 0x40000100,
+    DEBUG0 = 0x400000F1,
+    DEBUG4 = 0x400000F5,
     CRASH_CTL = 0x40000105,
+    REENLIGHTENMENT,
+    TSC_EMULATION_CONTROL,
+    TSC_EMULATION_STATUS,
+    UNHALTED_CONFIG = 0x40000114,
+    UNHALTED_COUNT,
+    TSC_INVARIANT = 0x40000118,
 };
+
+/* In the range of the synthetic MSRs, and none that a guest has here. */
+static bool is_absent(uint32_t msr)
+{
+    return (msr > RESET && msr < VP_RUNTIME) || msr == 0x40000085 ||
+           (msr >= 0x400000C0 && msr < 0x400000D0) || msr == 0x40000116 || msr == 0x40000119;
+}
 
 static enum model_result read_vp(struct model *model, uint32_t vp, uint32_t msr, uint64_t *value,
                                  bool *known)
@@ -481,6 +670,10 @@ static enum model_result read_vp(struct model *model, uint32_t vp, uint32_t msr,
         *value = msr % 2 ? timer->count : timer->config;
     } else if (msr >= STATS0 && msr < STATS0 + 4) {
         *value = of->stats[msr - STATS0];
+    } else if (msr >= DEBUG0 && msr <= DEBUG4) {
+        *value = msr; /* so says the host of these tests */
+    } else if (is_absent(msr)) {
+        return MODEL_FAULT;
     } else {
         *known = false;
     }
@@ -515,8 +708,38 @@ enum model_result model_read(struct model *model, uint32_t vp, uint32_t msr, uin
         return MODEL_DONE;
     case EOI: /* 10.2.3.1: write only */
         return MODEL_FAULT;
+    case ICR:
+        *value = of->icr;
+        return MODEL_DONE;
     case TPR:
         *value = of->tpr;
+        return MODEL_DONE;
+    case VP_RUNTIME:
+        *value = of->runtime;
+        return MODEL_DONE;
+    case TSC_FREQUENCY:
+        *value = model->tsc_hz;
+        return MODEL_DONE;
+    case APIC_FREQUENCY:
+        *value = model->apic_hz;
+        return MODEL_DONE;
+    case REENLIGHTENMENT:
+        *value = model->reenlightenment;
+        return MODEL_DONE;
+    case TSC_EMULATION_CONTROL:
+        *value = model->tsc_emulation;
+        return MODEL_DONE;
+    case TSC_EMULATION_STATUS:
+        *value = model->emulating;
+        return MODEL_DONE;
+    case UNHALTED_CONFIG:
+        *value = of->unhalted.config;
+        return MODEL_DONE;
+    case UNHALTED_COUNT:
+        *value = of->unhalted.period;
+        return MODEL_DONE;
+    case TSC_INVARIANT:
+        *value = model->tsc_invariant;
         return MODEL_DONE;
     case ASSIST:
         *value = of->assist;
@@ -592,8 +815,11 @@ static enum model_result write_vp(struct model *model, uint32_t vp, uint32_t msr
         of->stats[msr - STATS0] = value;
     } else if (msr >= CRASH_P0 && msr < CRASH_CTL) {
         model->crash[msr - CRASH_P0] = value;
+    } else if (msr == UNHALTED_CONFIG || msr == UNHALTED_COUNT) {
+        write_unhalted(of, msr == UNHALTED_COUNT, value);
     }
-    return MODEL_DONE;
+    return is_absent(msr) || msr == DEBUG0 + 1 ? MODEL_FAULT
+                                               : MODEL_DONE; /* the host refuses that one */
 }
 
 enum model_result model_write(struct model *model, uint32_t vp, uint32_t msr, uint64_t value,
@@ -627,12 +853,13 @@ enum model_result model_write(struct model *model, uint32_t vp, uint32_t msr, ui
         of->npiep = value & 15;
         return MODEL_DONE;
     case EOI:
-        model_eoi(model);
+        model_eoi(model, vp);
         return MODEL_DONE;
     case TPR:
         of->tpr = value & 0xFF;
         return MODEL_DONE;
     case ASSIST:
+        end_promised(model, vp);
         of->assist = value;
         return MODEL_DONE;
     case SCONTROL:
@@ -645,7 +872,26 @@ enum model_result model_write(struct model *model, uint32_t vp, uint32_t msr, ui
         of->simp = value;
         return MODEL_DONE;
     case ICR:
+        of->icr = value;
+        return may_reach_sender(vp, value) ? MODEL_DELIVER : MODEL_DONE;
     case EOM:
+        return MODEL_DONE;
+    case REENLIGHTENMENT:
+        return write_reenlightenment(model, value);
+    case TSC_EMULATION_CONTROL:
+        if (value > 1) {
+            return MODEL_FAULT;
+        }
+        model->tsc_emulation = value;
+        return MODEL_DONE;
+    case TSC_EMULATION_STATUS:
+        write_emulation_status(model, value);
+        return MODEL_DONE;
+    case TSC_INVARIANT: /* docs/CONFORMANCE.md: one bit, and it stays */
+        if (value > 1 || value < model->tsc_invariant) {
+            return MODEL_FAULT;
+        }
+        model->tsc_invariant = value;
         return MODEL_DONE;
     case CRASH_CTL:
         return write_crash_control(model, value);
@@ -978,10 +1224,13 @@ static void clear_page(struct model *model, uint32_t slot)
 /* 11.8: SINTs begin masked; 12.5.1, 2.0 21.3.3: everything else 0; 11.9: the pages are cleared. */
 void model_vp_reset(struct model *model, uint32_t vp)
 {
-    const uint64_t tpr = model->vp[vp].tpr; /* the APIC's, which is the host's */
+    const struct model_vp was = model->vp[vp];
 
     memset(&model->vp[vp], 0, sizeof(model->vp[vp]));
-    model->vp[vp].tpr = tpr;
+    model->vp[vp].tpr = was.tpr; /* the APIC's, which is the host's */
+    model->vp[vp].icr = was.icr;
+    model->vp[vp].eois = was.eois;
+    model->vp[vp].runtime = was.runtime;
     for (uint32_t i = 0; i < MODEL_SINTS; i++) {
         model->vp[vp].sint[i] = 0x10000;
     }
@@ -996,6 +1245,9 @@ void model_reset(struct model *model)
     model->hypercall = 0;
     model->reference_tsc = 0;
     memset(model->crash, 0, sizeof(model->crash));
+    model->tsc_invariant = model->reenlightenment = model->tsc_emulation = 0;
+    model->emulating = false;
+    model->known_hz = model->tsc_hz;
     clear_page(model, MODEL_HYPERCALL);
     clear_page(model, MODEL_TSC);
     for (uint32_t vp = 0; vp < model->vp_count; vp++) {

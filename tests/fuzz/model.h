@@ -40,7 +40,10 @@ enum model_page {
 #define MODEL_VP_PAGES (MODEL_PAGES - MODEL_ASSIST)
 #define MODEL_SLOTS (MODEL_ASSIST + MODEL_VPS * MODEL_VP_PAGES)
 
-enum model_result { MODEL_DONE, MODEL_FAULT, MODEL_IDLE };
+/* DELIVER: a pending interrupt is taken before the next instruction. */
+enum model_result { MODEL_DONE, MODEL_FAULT, MODEL_IDLE, MODEL_DELIVER };
+
+#define MODEL_NO_VECTOR 0x100u
 
 struct model_message {
     uint32_t type;
@@ -65,8 +68,24 @@ struct model_timer {
     uint64_t expired; /* the time in that message */
 };
 
+/* The time-unhalted timer (12.6); `due` in time that the VP has run. */
+struct model_unhalted {
+    uint64_t config, period, due;
+};
+
+/* A promise that no EOI is needed (10.3.5). */
+struct model_promise {
+    bool stands; /* given, and nobody has been told yet what became of it */
+    bool ended;  /* taken back too late: the guest had ended its interrupt */
+    uint32_t vector;
+};
+
 struct model_vp {
-    uint64_t scontrol, siefp, simp, assist, tpr, npiep;
+    uint64_t scontrol, siefp, simp, assist, tpr, npiep, icr;
+    uint64_t runtime;
+    uint32_t eois; /* that the APIC was given */
+    struct model_unhalted unhalted;
+    struct model_promise promise;
     uint64_t stats[4];
     uint64_t sint[MODEL_SINTS];
     struct model_timer timer[MODEL_TIMERS];
@@ -77,6 +96,7 @@ struct model_interrupt {
     uint32_t vp, vector;
     bool sint;     /* from a SINT: then whether it is auto-EOI follows from the SINTs (11.8.5) */
     bool optional; /* a periodic timer in direct mode: may have ticked */
+    bool nmi;
 };
 
 /* A port and its connection (11.3): to the host, or to a SINT. */
@@ -93,6 +113,10 @@ struct model {
     bool frozen;
 
     uint64_t guest_os_id, hypercall, reference_tsc, crash[5];
+    uint64_t tsc_hz, apic_hz, tsc_invariant;
+    uint64_t reenlightenment, tsc_emulation; /* the controls (16.6) */
+    bool emulating;                          /* the TSC goes on at the rate that the guest knows: */
+    uint64_t known_hz;
     struct model_vp vp[MODEL_VPS];
     struct model_connection connection[5];
 
@@ -148,11 +172,27 @@ enum model_post model_post(struct model *model, uint32_t vp, uint32_t sint,
                            const struct model_message *message);
 enum model_post model_signal(struct model *model, uint32_t vp, uint32_t sint, uint32_t flag,
                              bool *newly);
-void model_eoi(struct model *model);
+void model_eoi(struct model *model, uint32_t vp);
 void model_request(struct model *model, uint32_t vp, uint32_t vector);
 
 /* Whether any unmasked SINT makes a vector auto-EOI (11.8.5). */
 bool model_auto_eoi(const struct model *model, uint32_t vp, uint32_t vector);
+
+/*
+ * 10.3.5. The APIC lets an edge-triggered interrupt in and asks whether the guest may end it by the page;
+ * later it asks what became of that (MODEL_NO_VECTOR: nothing, the guest will write EOI), or takes it
+ * back because another interrupt waits.
+ */
+bool model_promise(struct model *model, uint32_t vp, uint32_t vector, bool edge, bool waits);
+uint32_t model_collect(struct model *model, uint32_t vp);
+enum model_withdrawal { MODEL_NONE, MODEL_WITHDRAWN, MODEL_ENDED };
+enum model_withdrawal model_withdraw(struct model *model, uint32_t vp);
+
+/* The guest ends its interrupt by the page if it can. False: it has to write EOI. */
+bool model_end(struct model *model, uint32_t vp);
+
+/* 16.6: the partition goes on with a TSC of another rate, or elsewhere. */
+void model_migrate(struct model *model, uint64_t tsc_hz);
 
 /* Calls whose code and control word are judged; the effect happens when the answer allows success. */
 struct model_answer model_hypercall(struct model *model, uint32_t vp, const struct model_call *call,

@@ -117,22 +117,12 @@ void setup_connections(struct setup *setup)
     connect(setup, 5, HVTLFS_CONNECTION_MESSAGE, HVTLFS_NO_VP);
 }
 
-static size_t save_into(const struct setup *setup, uint8_t *buffer)
-{
-    const size_t size = hvtlfs_state_size(setup->partition);
-    size_t used = 0;
-
-    CLAIM(size <= STATE_MOST);
-    CLAIM(!hvtlfs_state_save(setup->partition, buffer, size, &used, NULL) && used == size);
-    return size;
-}
-
 void setup_move(struct setup *setup)
 {
     size_t size;
 
     (void)hvtlfs_freeze(setup->partition); /* it may be frozen already */
-    size = save_into(setup, state);
+    CLAIM(!hvtlfs_state_save(setup->partition, state, sizeof(state), &size, NULL));
     host_drop_overlays();
     setup->partition = host_partition(&setup->config, ++place);
     setup_find_vps(setup);
