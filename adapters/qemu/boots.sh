@@ -257,9 +257,7 @@ boot_vmbus_absent() {
 }
 
 # saved_and_restored CPUS MODEL MODEL2: while the guest counts ticks, stop it and save it to a file; a new
-# process of another model goes on. Stopped first: of eight guests saved while they ran one came back and
-# jumped to address 0, for a reason not found. Whether the machine ran is not saved, so the new one runs at
-# once.
+# process of another model goes on. Whether the machine ran is not saved, so the new one runs at once.
 saved_and_restored() {
     local state=$work/logs/$name.state first=$work/logs/$name.first pipe=$work/logs/$name.monitor pid start=$SECONDS
     rm -f "$state" "$pipe" "$first"
@@ -303,6 +301,83 @@ boot_restore_tsc() {
     saved_and_restored 2 "max,$everything,tsc-frequency=2000000000" \
         "max,$everything,tsc-frequency=3200000000" || return
     went_on 2
+}
+
+# tell TEXT / ask COMMAND REGEX: talk to the monitor; repeat a question until the answer is that
+tell() {
+    printf '%s\n' "$*" >&9
+}
+
+ask() {
+    local start=$SECONDS
+    until grep -aqE "$2" "$answers" || [[ $((SECONDS - start)) -gt 50 ]]; do
+        tell "$1"
+        sleep 0.1
+    done
+}
+
+# monitored COMMAND...: run it behind us with a monitor for tell and ask; over() waits for its end
+monitored() {
+    rm -f "$pipe"
+    mkfifo "$pipe"
+    : >"$answers"
+    exec 9<>"$pipe"
+    (background=exec limit=90 && "$@" -chardev "stdio,id=monitor,signal=off" -monitor chardev:monitor \
+        -global migration.store-global-state=off <&9 >"$answers") &
+    pid=$!
+}
+
+over() {
+    local status
+    wait $pid
+    status=$?
+    exec 9>&-
+    rm -f "$pipe"
+    return $status
+}
+
+# saved_live CPUS MODEL: save the guest to a file while it stores to its memory, in ten rounds and more, as a
+# downtime of 1 ms is out of reach; a new process goes on. What it has for memory must be what was there
+# when the old one ended.
+saved_live() {
+    local state=$work/logs/$name.state first=$work/logs/$name.first pipe=$work/logs/$name.monitor pid
+    local answers=$work/logs/$name.answers memory=$work/logs/$name.memory start=$SECONDS status
+    rm -f "$state" "$first" "$memory".*
+    log=$first monitored linux "$1" "$2" hvt=pages,time,work
+    until grep -aq '^HVT pages counting' "$first" 2>/dev/null || [[ $((SECONDS - start)) -gt 50 ]]; do
+        sleep 0.1
+    done
+    tell 'migrate_set_parameter downtime-limit 1'
+    tell "migrate -d \"exec:cat >$state\""
+    ask 'info migrate' 'dirty sync count: [1-9][0-9]|status: completed'
+    tell 'migrate_set_parameter downtime-limit 10000'
+    ask 'info migrate' 'status: completed'
+    rounds=$(sed -n 's/.*dirty sync count: \([0-9]*\).*/\1/p' "$answers" | tail -n 1)
+    tell "pmemsave 0 0x10000000 \"$memory.old\""
+    tell quit
+    over
+    monitored linux "$1" "$2" hvt=pages,time,work -S -incoming "exec:cat $state"
+    ask 'info status' 'VM status: paused( \(prelaunch\))?.?$'
+    tell "pmemsave 0 0x10000000 \"$memory.new\""
+    tell cont
+    tell 'o/b 0x3ff 0x78' # pages.c
+    over
+    status=$?
+    lost=$(cmp -l "$memory.old" "$memory.new" | awk '{ page[int(($1 - 1) / 4096)] } END { print length(page) }')
+    [[ -s $memory.old && $lost == 0 ]] || problems+="    $lost pages are not what they were"$'\n'
+    rm -f "$state" "$memory".*
+    return $status
+}
+
+# Saved to a file while it runs and stores to memory, restored in a new process
+boot_restore_live() {
+    local rounds lost
+    saved_live 2 "max,$everything" || return
+    healthy
+    expect '^HVT pages cpus 2 passes [0-9]+ faults 0'
+    expect '^HVT clock cpus 2 reads [0-9]+ backward 0'
+    expect '^HVT work cpus 2 rounds [0-9]+ faults 0'
+    note="$rounds rounds, $lost pages lost"
 }
 
 # -icount: two boots with all enlightenments, the same console and the same events to the last byte

@@ -246,7 +246,7 @@ make_initrd() {
     mkdir -p "$tree/bin"
     cp /bin/busybox "$tree/bin/"
     install -m 755 "$here/guest/init" "$tree/init"
-    for program in work clock bench soak; do
+    for program in work clock bench soak pages; do
         gcc -O2 -static -pthread -Wall -Wextra -s -o "$tree/bin/$program" "$here/guest/$program.c" || return
     done
     for module in hv_vmbus hv_utils msr; do
@@ -377,7 +377,7 @@ boot() {
 # shellcheck source=long.sh
 . "$here/long.sh"
 
-quick=(bare two four intel amd newest clock-msr crash restore-tsc golden vmbus conformance conformance-four interrupt-loop errors)
+quick=(bare two four intel amd newest clock-msr crash restore-tsc restore-live golden vmbus conformance conformance-four interrupt-loop errors)
 
 names() {
     sed -n 's/^boot_\([a-z0-9_]*\)() {$/\1/p' "$here/boots.sh" | tr _ -
