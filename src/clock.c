@@ -122,6 +122,22 @@ uint64_t hvtlfs_reference_time(struct hvtlfs_vp *vp)
     return hvti_reference_time(vp);
 }
 
+/* Reference time is rounded down, so what is left of it is rounded up: no timer is early by that. */
+uint64_t hvtlfs_time_until(struct hvtlfs_vp *vp, uint64_t deadline)
+{
+    const uint64_t farthest = (UINT64_C(1) << 62) / 100;
+    uint64_t now;
+
+    if (deadline == HVTLFS_TIME_NEVER) {
+        return HVTLFS_TIME_NEVER;
+    }
+    now = hvti_reference_time(vp);
+    if (deadline <= now) {
+        return 0;
+    }
+    return deadline - now <= farthest ? (deadline - now) * 100 : HVTLFS_TIME_NEVER;
+}
+
 bool hvti_time_frozen(const struct hvtlfs_partition *partition)
 {
     return __atomic_load_n(&partition->clock.phase, __ATOMIC_ACQUIRE) != HVTI_CLOCK_RUNNING;

@@ -58,6 +58,23 @@ void hvtlfs_config_init(struct hvtlfs_config *config)
     config->connection_count = 16;
 }
 
+enum hvtlfs_status hvtlfs_config_parse(struct hvtlfs_config *config, const char *text, size_t size,
+                                       struct hvtlfs_error *error)
+{
+    struct hvtlfs_feature_list list = {{{0, 0}}, 0};
+    enum hvtlfs_status status;
+
+    if (config) {
+        list = (struct hvtlfs_feature_list){config->features, config->spin_count};
+    }
+    status = hvtlfs_features_parse(config ? &list : NULL, text, size, error);
+    if (!status) {
+        config->features = list.features;
+        config->spin_count = list.spin_count;
+    }
+    return status;
+}
+
 /* ---- Checks: each returns HVTLFS_OK or says what is wrong ---- */
 
 static enum hvtlfs_status wrong(struct hvtlfs_error *error, enum hvtlfs_status status,

@@ -74,6 +74,28 @@ static void test_a_list_needs_a_place_and_a_text(void **state)
     assert_string_equal(error.name, "features");
 }
 
+static void test_a_list_changes_a_configuration_or_nothing(void **state)
+{
+    struct hvtlfs_config config;
+    struct hvtlfs_error error;
+
+    (void)state;
+    assert_int_equal(hvtlfs_config_parse(NULL, "time", 4, &error), HVTLFS_ERR_ARGUMENT);
+    hvtlfs_config_init(&config);
+    assert_int_equal(hvtlfs_config_parse(&config, NULL, 4, NULL), HVTLFS_ERR_ARGUMENT);
+    assert_int_equal(hvtlfs_config_parse(&config, "spinlocks=77,vapic=no", 21, &error),
+                     HVTLFS_ERR_FEATURE_VALUE);
+    assert_int_equal(error.value, 13);
+    assert_int_equal(error.limit, 8);
+    assert_int_equal(config.spin_count, HVTLFS_SPINLOCKS_NEVER);
+    assert_false(hvtlfs_features_has(&config.features, HVTLFS_FEATURE_SPINLOCKS));
+    assert_int_equal(hvtlfs_config_parse(&config, "spinlocks=77,vpindex=off", 24, NULL), HVTLFS_OK);
+    assert_int_equal(config.spin_count, 77);
+    assert_true(hvtlfs_features_has(&config.features, HVTLFS_FEATURE_SPINLOCKS));
+    assert_true(hvtlfs_features_has(&config.features, HVTLFS_FEATURE_HYPERCALL));
+    assert_false(hvtlfs_features_has(&config.features, HVTLFS_FEATURE_VP_INDEX));
+}
+
 static void expect_list(const char *text, enum hvtlfs_status status, uint32_t spins)
 {
     struct hvtlfs_feature_list list;
@@ -643,6 +665,7 @@ int main(void)
         cmocka_unit_test(test_a_number_that_is_no_feature_has_nothing),
         cmocka_unit_test(test_the_bits_of_a_feature_end),
         cmocka_unit_test(test_a_list_needs_a_place_and_a_text),
+        cmocka_unit_test(test_a_list_changes_a_configuration_or_nothing),
         cmocka_unit_test(test_blanks_and_numbers_of_a_list),
         cmocka_unit_test(test_a_paste_needs_a_place_and_a_text),
         cmocka_unit_test(test_a_minus_in_front_of_a_qemu_switch_is_off),

@@ -801,6 +801,30 @@ static void without_the_callback_there_is_no_reenlightenment(void **state)
     fixture_stop(&fixture);
 }
 
+static void a_deadline_is_so_many_nanoseconds_away(void **state)
+{
+    const uint64_t now = 12345678, farthest = UINT64_C(46116860184273879); /* 2^62 / 100 */
+
+    (void)state;
+    model_host_advance(fixture.host, now);
+    assert_int_equal(hvtlfs_time_until(vp(0), 0), 0);
+    assert_int_equal(hvtlfs_time_until(vp(0), now), 0);
+    assert_int_equal(hvtlfs_time_until(vp(0), now + 1), 100);
+    assert_int_equal(hvtlfs_time_until(vp(1), now + 10000000), 1000000000);
+    assert_int_equal(hvtlfs_time_until(vp(0), now + farthest), farthest * 100);
+    assert_int_equal(hvtlfs_time_until(vp(0), now + farthest + 1), HVTLFS_TIME_NEVER);
+    assert_int_equal(hvtlfs_time_until(vp(0), HVTLFS_TIME_NEVER - 1), HVTLFS_TIME_NEVER);
+    assert_int_equal(hvtlfs_time_until(vp(0), HVTLFS_TIME_NEVER), HVTLFS_TIME_NEVER);
+}
+
+/* A tick and a half before: two ticks, so that a timer is late rather than early. */
+static void what_is_left_of_a_deadline_is_rounded_up(void **state)
+{
+    (void)state;
+    model_host_set_tsc(fixture.host, UINT64_C(777000111222) + 850); /* 8.5 ticks at 1 GHz */
+    assert_int_equal(hvtlfs_time_until(vp(0), 10), 200);
+}
+
 #define MAPPING(test) cmocka_unit_test_setup_teardown(test, start, stop)
 #define COPYING(test)                                                                              \
     {                                                                                              \
@@ -814,6 +838,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MAPPING(time_starts_at_0_whatever_the_clocks_show),
         MAPPING(time_counts_units_of_100_ns),
+        MAPPING(a_deadline_is_so_many_nanoseconds_away),
+        MAPPING(what_is_left_of_a_deadline_is_rounded_up),
         MAPPING(the_counter_cannot_be_written),
         cmocka_unit_test(without_the_feature_the_registers_fault),
         HOST_CLOCK(the_host_clock_starts_at_0),

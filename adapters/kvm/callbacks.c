@@ -137,17 +137,9 @@ static uint64_t host_time(void *context)
 static void arm_deadline(void *context, uint32_t vp_index, uint64_t deadline)
 {
     struct hvti_kvm_vp *vp = hvti_kvm_find(context, vp_index);
-    uint64_t now = hvti_kvm_now();
-    uint64_t reference;
-    uint64_t wait;
+    uint64_t wait = hvtlfs_time_until(vp->vp, deadline);
 
-    if (deadline == HVTLFS_TIME_NEVER) {
-        hvti_kvm_due(vp, HVTLFS_TIME_NEVER);
-        return;
-    }
-    reference = hvtlfs_reference_time(vp->vp);
-    wait = deadline > reference ? deadline - reference : 0;
-    hvti_kvm_due(vp, wait < (INT64_MAX - now) / 100 ? now + 100 * wait : HVTLFS_TIME_NEVER);
+    hvti_kvm_due(vp, wait == HVTLFS_TIME_NEVER ? wait : hvti_kvm_now() + wait);
 }
 
 /* Give the processor to whoever else wants it: perhaps the VP that holds the lock. */

@@ -120,6 +120,22 @@ struct hvtlfs_config {
 HVTLFS_API void hvtlfs_config_init(struct hvtlfs_config *config);
 
 /**
+ * Change what a configuration offers by a feature list: hvtlfs_features_parse() for its members
+ * features and spin_count.
+ *
+ * @param config changed item by item; unchanged when an error is returned
+ * @param text   the list; need not be NUL-terminated
+ * @param size   its length in bytes
+ * @param error  filled on failure: `value` is the offset of the offending item and `limit` its length
+ *               in bytes; may be NULL
+ * @return as hvtlfs_features_parse()
+ *
+ * Pure; any thread.
+ */
+HVTLFS_API enum hvtlfs_status hvtlfs_config_parse(struct hvtlfs_config *config, const char *text,
+                                                  size_t size, struct hvtlfs_error *error);
+
+/**
  * How much memory a partition of this configuration needs.
  *
  * @param config checked as hvtlfs_partition_init() does

@@ -48,6 +48,20 @@ HVTLFS_BEGIN_DECLS
 HVTLFS_API uint64_t hvtlfs_reference_time(struct hvtlfs_vp *vp);
 
 /**
+ * How long until reference time reaches a deadline: for an arm_deadline callback whose timers run by
+ * a clock of the host's.
+ *
+ * @param vp       the VP whose TSC is read
+ * @param deadline as arm_deadline gets it, in units of 100 ns
+ * @return nanoseconds, rounded up; 0 if it has been reached; #HVTLFS_TIME_NEVER for that deadline and
+ *         for all that are more than 2^62 ns (146 years) away, so that the sum with a clock below 2^62
+ *         fits into 63 bits
+ *
+ * Any thread, also inside arm_deadline. Callbacks as hvtlfs_reference_time().
+ */
+HVTLFS_API uint64_t hvtlfs_time_until(struct hvtlfs_vp *vp, uint64_t deadline);
+
+/**
  * Stop reference time: before a pause, a save or a migration. The page becomes invalid first.
  *
  * @return #HVTLFS_OK; #HVTLFS_ERR_ORDER when it is frozen already
