@@ -501,5 +501,17 @@ boot_errors() {
     status=$?
     { [[ $status -eq 1 ]] && grep -q 'hv-stimer needs hv-' "$work/logs/$name.stderr"; } ||
         problems+="    hv-stimer alone: status $status, $(head -n 1 "$work/logs/$name.stderr")"$'\n'
-    return 0
+    linux 1 max,-apic,hv-relaxed ""
+    status=$?
+    { [[ $status -eq 1 ]] && grep -q 'local APIC' "$work/logs/$name.stderr"; } ||
+        problems+="    without an APIC: status $status, $(head -n 1 "$work/logs/$name.stderr")"$'\n'
+    refuses_late_enlightenments
+}
+
+# What the first vCPU does not have, one that is plugged in cannot bring.
+refuses_late_enlightenments() {
+    printf '%s\n' 'device_add max-x86_64-cpu,socket-id=1,core-id=0,thread-id=0,hv-relaxed=on' quit |
+        qemu -S -smp 1,sockets=2,cores=1,maxcpus=2 -cpu max -monitor stdio >"$work/logs/$name.monitor"
+    grep -aq 'the first vCPU' "$work/logs/$name.monitor" "$work/logs/$name.stderr" ||
+        problems+="    a vCPU was plugged in with enlightenments of its own"$'\n'
 }
