@@ -153,9 +153,9 @@ boot_plug() {
 # The guest reboots itself: all state is back where it was
 boot_reboot() {
     local start=$SECONDS pid
-    (background=exec reboot=-no-shutdown limit=60 && linux 2 "max,$everything" hvt=reboot) &
+    (background=exec reboot=-no-shutdown limit=120 && linux 2 "max,$everything" hvt=reboot) &
     pid=$!
-    while [[ $(grep -ac '^HVT done' "$log" 2>/dev/null) -lt 3 && $((SECONDS - start)) -lt 55 ]] && kill -0 $pid 2>/dev/null; do
+    while [[ $(grep -ac '^HVT done' "$log" 2>/dev/null) -lt 3 && $((SECONDS - start)) -lt 110 ]] && kill -0 $pid 2>/dev/null; do
         sleep 0.2
     done
     kill $pid 2>/dev/null
