@@ -15,7 +15,7 @@ foreign=
 generated=${1:?usage: check_freestanding.sh GENERATED_INCLUDE FILE.c...}
 shift
 [ $# -gt 0 ] || { echo "usage: check_freestanding.sh [--foreign] GENERATED_INCLUDE FILE.c..."; exit 2; }
-stack_limit=${STACK_LIMIT:-1024}
+stack_limit=${STACK_LIMIT:-$([ -n "$foreign" ] && echo 1024 || echo 960)}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 failed=0
@@ -99,8 +99,9 @@ kernel64="-mcmodel=kernel -mno-red-zone -mno-mmx -mno-sse -mno-80387"
 kernel32="-m32 -march=i686 -mno-mmx -mno-sse -mno-80387"
 if [ -n "$foreign" ]; then
     check clang-aarch64 clang --target=aarch64-none-elf -mno-outline-atomics -mgeneral-regs-only -- "$@"
-    check clang-armv7 clang --target=armv7-none-eabi -mfloat-abi=soft -- "$@"
+    check clang-armv7 clang --target=armv7-linux-gnueabi -march=armv7ve -mfloat-abi=soft -- "$@"
     check clang-riscv64 clang --target=riscv64-none-elf -march=rv64ima -mabi=lp64 -- "$@"
+    stack_limit=$((stack_limit + 160)) # its ABI has every frame save the registers of what it calls
     check clang-s390x clang --target=s390x-linux-gnu -- "$@"
     exit $failed
 fi
