@@ -26,12 +26,12 @@ fail() {
 }
 
 # names OBJECT...: a line for each symbol, "undefined NAME" or "writable NAME" or "defined NAME"; readelf knows
-# every processor, nm its own.
+# every processor, nm its own. Labels and constants that the compiler names ($x, .LCPI) are not looked at.
 names() {
     readelf -SsW "$@" 2>/dev/null | awk '
         /^File: / { delete writable }
         /^ *\[ *[0-9]+\]/ { sub(/^ *\[ */, ""); sub(/\]/, ""); writable[$1] = $8 ~ /W/ && $2 !~ /^\.data\.rel\.ro/ }
-        /^ *[0-9]+: / && $8 != "" && $4 != "SECTION" && $4 != "FILE" && $8 !~ /^\$/ {
+        /^ *[0-9]+: / && $8 != "" && $4 != "SECTION" && $4 != "FILE" && $8 !~ /^(\$|\.LCPI)/ {
             if ($7 == "UND") print "undefined", $8
             else if ($7 == "COM" || writable[$7]) print "writable", $8
             else if ($5 != "LOCAL") print "defined", $8
