@@ -15,7 +15,7 @@ foreign=
 generated=${1:?usage: check_freestanding.sh GENERATED_INCLUDE FILE.c...}
 shift
 [ $# -gt 0 ] || { echo "usage: check_freestanding.sh [--foreign] GENERATED_INCLUDE FILE.c..."; exit 2; }
-stack_limit=${STACK_LIMIT:-$([ -n "$foreign" ] && echo 1024 || echo 960)}
+stack_limit=${STACK_LIMIT:-$([ -n "$foreign" ] && echo 1024 || echo 976)}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 failed=0
