@@ -153,18 +153,13 @@ static bool play(struct hvtlfs_vp *vp, char *line, char *answer, const char **ex
     return false;
 }
 
-int main(int argc, char **argv)
+/* Every line, from the file or from above; how many are answered differently, or -1 after a bad line. */
+static int play_all(struct hvtlfs_partition *partition, FILE *file)
 {
-    FILE *file = argc > 1 ? fopen(argv[1], "r") : NULL;
-    struct hvtlfs_partition *partition = make_partition();
     const char *expected;
     char line[160], copy[160], answer[32];
     int exits = 0, differ = 0;
 
-    if (!partition || (argc > 1 && !file)) {
-        fprintf(stderr, "replay_trace: %s\n", partition ? "cannot read the file" : "no partition");
-        return 2;
-    }
     while (file ? fgets(line, sizeof line, file) != NULL : built_in[exits] != NULL) {
         snprintf(copy, sizeof copy, "%s", file ? line : built_in[exits]);
         copy[strcspn(copy, "\n")] = '\0';
@@ -172,7 +167,7 @@ int main(int argc, char **argv)
         exits++;
         if (!play(hvtlfs_partition_vp(partition, 0), line, answer, &expected)) {
             fprintf(stderr, "line %d is no exit: %s\n", exits, copy);
-            return 2;
+            return -1;
         }
         if (strtoull(expected, NULL, 0) != strtoull(answer, NULL, 0) ||
             (expected[0] == '#') != (answer[0] == '#')) {
@@ -181,9 +176,28 @@ int main(int argc, char **argv)
         }
     }
     printf("%d exits, %d answered differently\n", exits, differ);
+    return differ;
+}
+
+int main(int argc, char **argv)
+{
+    FILE *file = argc > 1 ? fopen(argv[1], "r") : NULL;
+    struct hvtlfs_partition *partition;
+    int differ = -1;
+
+    if (argc > 1 && !file) {
+        fprintf(stderr, "replay_trace: cannot read the file\n");
+        return 2;
+    }
+    partition = make_partition();
+    if (!partition) {
+        fprintf(stderr, "replay_trace: no partition\n");
+    } else {
+        differ = play_all(partition, file);
+        free(partition);
+    }
     if (file) {
         fclose(file);
     }
-    free(partition);
-    return differ != 0;
+    return differ < 0 ? 2 : differ != 0;
 }

@@ -273,6 +273,7 @@ static bool power_on(struct vmm *vmm)
         return false;
     }
     memset(vmm->ram, 0, RAM_SIZE);
+    /* cppcheck-suppress comparePointers; two labels of one piece of assembler */
     memcpy(vmm->ram + ENTRY, guest_begin, (size_t)(guest_end - guest_begin));
     set(vmm, UC_X86_REG_RIP, ENTRY);
     set(vmm, UC_X86_REG_RSP, STACK);

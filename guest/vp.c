@@ -87,6 +87,7 @@ static void describe(const char *command_line)
     info.argument = (uint32_t)command_line_number(command_line, "argument=", 0);
     if (info.vp_count > 1) {
         memcpy((void *)(uintptr_t)at_gpa(SECONDARY_GPA), secondary16,
+               /* cppcheck-suppress comparePointers; two labels of one piece of assembler */
                (size_t)(secondary16_end - secondary16));
         apic_start_others(SECONDARY_GPA);
     }

@@ -50,10 +50,23 @@ static const struct call_row rows[] = {
 
 #undef CALL
 #undef ABSENT
+
+/*
+ * The copy of the blocks: the header, behind it the elements at hand, at the end the output. No call of ours
+ * has so much of all three that they meet; of a host's call elements and output may, for its handler writes
+ * into room of its own (call_host), and when that is copied its elements are done with.
+ */
+#define COPY_SIZE (HVTI_CALL_HEADER_MAX + HVTI_CALL_IN_MAX)
+#define OUTPUT_AT (COPY_SIZE - HVTI_CALL_OUT_MAX)
+_Static_assert(OUTPUT_AT >= HVTI_CALL_HEADER_MAX, "no output meets a header");
+
 #define CALL(name, gate, input, most, reps, in, out, output, handler, clause)                      \
     _Static_assert((input) + 8 * (most) <= HVTI_CALL_HEADER_MAX, "header of " #name);              \
     _Static_assert((input) % 8 == 0, "lists are aligned in " #name);                               \
-    _Static_assert((in) <= HVTI_CALL_IN_MAX && (out) <= HVTI_CALL_OUT_MAX, "list of " #name);
+    _Static_assert((in) <= HVTI_CALL_IN_MAX && (out) <= HVTI_CALL_OUT_MAX, "list of " #name);      \
+    _Static_assert(!((out) || (output)) ||                                                         \
+                       (input) + 8 * (most) + ((reps) ? HVTI_CALL_IN_MAX : 0) <= OUTPUT_AT,        \
+                   "input and output of " #name);
 #define ABSENT(name, gate, status, clause)
 #include "hypercalls.def"
 #undef CALL
@@ -76,16 +89,12 @@ struct run {
     uint32_t reps_done;     /* absolute */
     uint32_t list_offset;   /* of the input list in its block */
     uint32_t output_offset; /* of the output in the fast block */
-    uint32_t output_end;    /* of what has been made of it there, counted from its offset; 0: none */
+    uint32_t output_end; /* of what has been made of it there, counted from its offset; 0: none */
     uint64_t fault_gpa;
     uint32_t fault_access;
     union {
         uint64_t block[HVTI_FAST_MAX / 8];
-        struct {
-            uint64_t header[HVTI_CALL_HEADER_MAX / 8];
-            uint64_t elements[HVTI_CALL_IN_MAX / 8];
-            uint64_t output[HVTI_CALL_OUT_MAX / 8];
-        } copy;
+        uint64_t copy[COPY_SIZE / 8];
     } memory;
 };
 
@@ -433,15 +442,14 @@ static uint16_t place_memory(struct run *run, uint32_t input, uint32_t output)
     if (!gpa_fits(run, run->parameter[0], input) || !gpa_fits(run, run->parameter[1], output)) {
         return HV_STATUS_INVALID_ALIGNMENT;
     }
-    run->call.header = run->memory.copy.header;
-    run->call.output = run->memory.copy.output;
+    run->call.header = run->memory.copy;
+    run->call.output = &run->memory.copy[OUTPUT_AT / 8];
     run->call.output_gpa = run->parameter[1];
-    if (run->list_offset &&
-        !hvti_host_gpa_read(&run->call.vp->partition->host, run->parameter[0],
-                            run->memory.copy.header, run->list_offset)) {
+    if (run->list_offset && !hvti_host_gpa_read(&run->call.vp->partition->host, run->parameter[0],
+                                                run->memory.copy, run->list_offset)) {
         return intercept(run, run->parameter[0], HVTLFS_ACCESS_READ);
     }
-    guest_qwords(run->memory.copy.header, run->list_offset / 8);
+    guest_qwords(run->memory.copy, run->list_offset / 8);
     return HV_STATUS_SUCCESS;
 }
 
@@ -464,8 +472,8 @@ static uint16_t place(struct run *run)
 
 bool hvti_call_write(struct hvti_call *call, uint32_t offset, const void *data, uint32_t size)
 {
-    call->unwritable = !hvti_host_gpa_write(&call->vp->partition->host, call->output_gpa + offset,
-                                            data, size);
+    call->unwritable =
+        !hvti_host_gpa_write(&call->vp->partition->host, call->output_gpa + offset, data, size);
     return !call->unwritable;
 }
 
@@ -473,7 +481,7 @@ static void put_output(struct run *run, uint32_t offset, uint32_t size)
 {
     if (run->fast) {
         run->output_end = size ? offset + size : run->output_end;
-    } else if (size && !hvti_call_write(&run->call, offset, run->memory.copy.output, size)) {
+    } else if (size && !hvti_call_write(&run->call, offset, run->call.output, size)) {
         (void)intercept(run, run->parameter[1], HVTLFS_ACCESS_WRITE);
     }
 }
@@ -528,9 +536,9 @@ static bool fetch_elements(struct run *run)
                            (size_t)run->reps_done * run->shape->element_out;
         return true;
     }
-    run->call.elements = run->memory.copy.elements;
+    run->call.elements = &run->memory.copy[run->list_offset / 8];
     if (size && !hvti_host_gpa_read(&run->call.vp->partition->host, run->parameter[0] + offset,
-                                    run->memory.copy.elements, size)) {
+                                    run->call.elements, size)) {
         (void)intercept(run, run->parameter[0] + offset, HVTLFS_ACCESS_READ);
         return false;
     }
@@ -625,8 +633,8 @@ UNUSUAL static void tell(const struct hvtlfs_vp *vp, uint64_t control, uint16_t 
     hvti_host_trace(&vp->partition->host, &event);
 }
 
-__attribute__((noinline)) static enum hvtlfs_hypercall_result
-run_call(struct hvtlfs_vp *vp, struct hvtlfs_hypercall_regs *regs)
+__attribute__((noinline)) static enum hvtlfs_hypercall_result run_call(
+    struct hvtlfs_vp *vp, struct hvtlfs_hypercall_regs *regs)
 {
     struct run run;
 
@@ -690,8 +698,7 @@ enum hvtlfs_hypercall_result hvtlfs_hypercall(struct hvtlfs_vp *vp,
         return run_small(vp, row, regs);
     }
     regs->changed = 0;
-    if (regs->cpl ||
-        (regs->mode != HVTLFS_MODE_LONG64 && regs->mode != HVTLFS_MODE_PROTECTED32)) {
+    if (regs->cpl || (regs->mode != HVTLFS_MODE_LONG64 && regs->mode != HVTLFS_MODE_PROTECTED32)) {
         hvti_count(&vp->counters.call_faults);
         return HVTLFS_HYPERCALL_UD;
     }
@@ -700,8 +707,7 @@ enum hvtlfs_hypercall_result hvtlfs_hypercall(struct hvtlfs_vp *vp,
 
 void hvtlfs_hypercall_fail(struct hvtlfs_hypercall_regs *regs, uint16_t status)
 {
-    uint64_t control =
-        regs->mode == HVTLFS_MODE_LONG64 ? regs->rcx : pair(regs->rdx, regs->rax);
+    uint64_t control = regs->mode == HVTLFS_MODE_LONG64 ? regs->rcx : pair(regs->rdx, regs->rax);
     uint64_t done = control_field(control, HV_HYPERCALL_INPUT_REP_START_INDEX_MASK,
                                   HV_HYPERCALL_INPUT_REP_START_INDEX_SHIFT);
 

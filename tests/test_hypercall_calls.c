@@ -1080,6 +1080,64 @@ static void what_a_host_leaves_out_of_its_output_is_0(void **state)
     }
 }
 
+/* Writes its output first, then reads header and element: they are what the guest gave. */
+static uint16_t host_largest(void *context, struct hvtlfs_host_call *frame)
+{
+    const uint8_t *element = frame->elements;
+    uint8_t *output = frame->output;
+    uint32_t i;
+
+    (void)context;
+    memset(output, 0xAA, 64);
+    for (i = 0; i < 72; i++) {
+        uint64_t qword;
+
+        memcpy(&qword, (const uint8_t *)frame->header + (size_t)8 * i, sizeof(qword));
+        assert_int_equal(model_le64(qword), 0x1000 + i);
+    }
+    for (i = 0; i < 64; i++) {
+        output[i] = (uint8_t)(element[i] + element[95 - i / 2]);
+    }
+    frame->done = frame->count;
+    return HV_STATUS_SUCCESS;
+}
+
+/* 576 bytes of header, 96 of an element, 64 of output: the most of everything at once. */
+static void a_host_can_have_the_most_of_everything(void **state)
+{
+    static const struct hvtlfs_call_handler largest = {.code = 0xBADD,
+                                                       .rep = true,
+                                                       .header = 576,
+                                                       .element_in = 96,
+                                                       .element_out = 64,
+                                                       .handle = host_largest};
+    uint32_t i;
+    uint32_t k;
+
+    (void)state;
+    host_calls = &largest;
+    host_call_count = 1;
+    restart(WITH_XMM);
+    guest_prepare(&call, 0xBADD, 576 + 5 * 96, 5 * 64);
+    call.reps = 5;
+    for (i = 0; i < 72; i++) {
+        guest_put(&call, 8 * i, 8, 0x1000 + i);
+    }
+    for (k = 0; k < 5; k++) {
+        for (i = 0; i < 96; i++) {
+            guest_put(&call, 576 + 96 * k + i, 1, (7 * i + k) % 256);
+        }
+    }
+    assert_int_equal(make(), HV_STATUS_SUCCESS);
+    assert_int_equal(answer.reps, 5);
+    for (k = 0; k < 5; k++) {
+        for (i = 0; i < 64; i++) {
+            assert_int_equal(answer.output[64 * k + i],
+                             (uint8_t)(7 * i + k + 7 * (95 - i / 2) + k));
+        }
+    }
+}
+
 static const void *seen_elements;
 
 static uint16_t host_look(void *context, struct hvtlfs_host_call *frame)
@@ -1256,6 +1314,7 @@ int main(void)
         TEST(every_code_is_answered_without_work),
         TEST(a_host_answers_what_the_library_leaves_alone),
         TEST(what_a_host_leaves_out_of_its_output_is_0),
+        TEST(a_host_can_have_the_most_of_everything),
         TEST(a_simple_call_has_no_elements),
         TEST(output_of_a_list_names_each_register_that_it_changes),
         TEST(elements_a_host_has_not_done_leave_their_registers_alone),

@@ -7,6 +7,9 @@
 # saved after each command; the saved states of tests/states, which must read the same as here; the corpora of
 # the fuzzers. Cross compilers and their libc only; tests/foreign/cmocka.h stands in for cmocka.
 #
+# Before that the core is compiled for kernels of several processors (check_freestanding.sh --foreign), if
+# clang is there.
+#
 # test_kvm is not among them: it tests the adapter to KVM, which is x86-64 only. Exit status 77 if a
 # compiler or qemu is missing.
 set -u
@@ -114,6 +117,9 @@ each_corpus() {
     echo "$target: $files inputs of the fuzzers pass"
 }
 
+if command -v clang >/dev/null; then
+    sh tests/check_freestanding.sh --foreign "$build/include" src/*.c || failed=1
+fi
 for target in "${@:-i686}"; do
     case $target in
     i686) compiler=i686-linux-gnu-gcc runner=env ;;

@@ -54,7 +54,7 @@ for standard in c11 c17 c2x; do
     # shellcheck disable=SC2086
     check clang c $standard $c_only $clang_only
 done
-for standard in c++17 c++20; do
+for standard in c++11 c++17 c++20 c++2b; do
     # shellcheck disable=SC2086
     check g++ c++ $standard $cxx_only
     # shellcheck disable=SC2086

@@ -345,7 +345,7 @@ static const char *ram_init(struct machine *machine, uint64_t *entry)
 const char *machine_init(struct machine *machine, const struct host_options *options, bool *skip)
 {
     const char *wrong;
-    uint64_t entry;
+    uint64_t entry = 0;
 
     machine->options = options;
     machine->vm = -1;
