@@ -248,6 +248,98 @@ static void test_a_loaded_message_leaves_room_for_sixteen(void **state)
     fixture_stop(&fixture);
 }
 
+/* Three messages of port 70 wait for VP 1 and two for VP 2, and one of another port for VP 1. */
+static size_t save_waiting(uint8_t *bytes, size_t room)
+{
+    static const struct {
+        uint32_t vp_index, origin;
+    } posts[] = {{1, 70}, {1, 71}, {2, 70}, {1, 70}, {2, 70}, {1, 70}};
+    size_t size;
+
+    start_with_one_row();
+    for (size_t i = 0; i < sizeof(posts) / sizeof(posts[0]); i++) {
+        const struct hvtlfs_message message = {.type = 5, .origin = posts[i].origin};
+
+        assert_int_equal(
+            hvtlfs_synic_post_message(hvtlfs_partition_vp(fixture.partition, posts[i].vp_index), 4,
+                                      &message),
+            HVTLFS_OK);
+    }
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_save(fixture.partition, bytes, room, &size, NULL), HVTLFS_OK);
+    fixture_stop(&fixture);
+    return size;
+}
+
+static uint16_t nobody_posts(void *context, uint32_t vp_index, uint32_t connection_id,
+                             const struct hvtlfs_message *message)
+{
+    (void)context;
+    (void)vp_index;
+    (void)connection_id;
+    (void)message;
+    return 0;
+}
+
+/*
+ * A connection that is registered again after a load and before the thaw owns the messages of its port
+ * that wait for its VP (docs/SYNIC.md), and the sixteen buffers it reserves are theirs.
+ */
+static void expect_taken_over(const uint8_t *bytes, size_t size, uint32_t vp_index, bool handler,
+                              bool thawed, uint32_t count)
+{
+    struct hvtlfs_connection one = connection(HVTLFS_CONNECTION_MESSAGE, vp_index);
+    uint32_t left;
+
+    one.post = handler ? nobody_posts : NULL;
+    fixture_prepare(&fixture);
+    fixture.features = SYNIC_FEATURES ",post-messages,signal-events";
+    fixture.config.vp_count = 3;
+    fixture.config.connection_count = 1;
+    fixture_start(&fixture);
+    assert_int_equal(hvtlfs_state_load(fixture.partition, bytes, size, NULL), HVTLFS_OK);
+    if (thawed) {
+        assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+    }
+    left = fixture.partition->messages.unreserved;
+    assert_int_equal(hvtlfs_connection_add(fixture.partition, &one), HVTLFS_OK);
+    assert_int_equal(fixture.partition->connections.rows[0].queued, count);
+    assert_true(fixture.partition->messages.unreserved >= left - HVTLFS_MESSAGE_BUFFERS);
+    if (!count) {
+        assert_int_equal(fixture.partition->messages.unreserved,
+                         left - (handler ? 0 : HVTLFS_MESSAGE_BUFFERS));
+    }
+    if (!thawed) {
+        assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+    }
+    /* Delivered or dropped, in the end every right is back. */
+    assert_int_equal(hvtlfs_connection_remove(fixture.partition, 7), HVTLFS_OK);
+    for (uint32_t round = 0; round < 8; round++) {
+        for (uint32_t i = 0; i < 3; i++) {
+            hvtlfs_vp_poll(hvtlfs_partition_vp(fixture.partition, i));
+            (void)guest_empties_slot(&fixture, i, 4);
+        }
+    }
+    assert_int_equal(fixture.partition->messages.unreserved,
+                     fixture.partition->messages.count - 3 * fixture.partition->messages.own_sints);
+    fixture_stop(&fixture);
+}
+
+static void test_a_connection_takes_over_what_waits_for_its_vp(void **state)
+{
+    static uint8_t bytes[1 << 17];
+    size_t size;
+
+    (void)state;
+    size = save_waiting(bytes, sizeof(bytes));
+    expect_taken_over(bytes, size, 0, false, false, 0);
+    expect_taken_over(bytes, size, 1, false, false, 3);
+    expect_taken_over(bytes, size, 2, false, false, 2);
+    expect_taken_over(bytes, size, HVTLFS_NO_VP, false, false, 5);
+    expect_taken_over(bytes, size, 1, true, false, 0);
+    expect_taken_over(bytes, size, 1, false, true, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_a_connection_that_was_used_can_be_removed),
         cmocka_unit_test(test_a_removal_kicks_those_that_may_have_messages),
         cmocka_unit_test(test_a_port_of_any_vp_prefers_the_posters),
+        cmocka_unit_test(test_a_connection_takes_over_what_waits_for_its_vp),
         cmocka_unit_test(test_a_loaded_message_leaves_room_for_sixteen),
     };
 
