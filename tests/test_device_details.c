@@ -137,11 +137,12 @@ static void crash_again(void *context, uint32_t vp_index, const struct hvtlfs_cr
 {
     (void)context;
     (void)vp_index;
-    crashes++;
     with_text += crash->message != NULL;
-    if (crashes < 3) { /* as another VP would at the same time */
-        expect_write(hvtlfs_partition_vp(fixture.partition, 1), HV_X64_MSR_CRASH_CTL,
-                     NOTIFY | MESSAGE);
+    if (!crashes++) { /* as another VP would at the same time, twice */
+        for (int i = 0; i < 2; i++) {
+            expect_write(hvtlfs_partition_vp(fixture.partition, 1), HV_X64_MSR_CRASH_CTL,
+                         NOTIFY | MESSAGE);
+        }
     }
 }
 
@@ -352,6 +353,106 @@ static void test_a_slot_that_cannot_be_read_is_not_written(void **state)
     fixture_stop(&fixture);
 }
 
+/* The second look at a slot fails: it is as full as the first look found it. */
+static uint32_t reads_left;
+
+static bool reading_some(void *context, uint64_t gpa, void *buffer, size_t size)
+{
+    if (gpa / 4096 == sim_gpa(0) / 4096 && unreadable && !reads_left--) {
+        reads_left = 0;
+        memset(buffer, 0, size); /* a host may leave anything there */
+        return false;
+    }
+    return inner.gpa_read(context, gpa, buffer, size);
+}
+
+static void take_some_reads(struct hvtlfs_config *config)
+{
+    inner = config->ops;
+    config->ops.gpa_read = reading_some;
+}
+
+static void test_a_slot_whose_second_look_fails_is_full(void **state)
+{
+    (void)state;
+    for (uint32_t reads = 0; reads < 4; reads++) {
+        synic_prepare(&fixture, true, SYNIC_FEATURES);
+        fixture.adjust = take_some_reads;
+        unreadable = false;
+        fixture_start(&fixture);
+        synic_enable(fixture.vp);
+        assert_int_equal(post_number(fixture.vp, 2, 7), HVTLFS_OK);
+        hvtlfs_vp_poll(fixture.vp);
+        assert_int_equal(post_number(fixture.vp, 2, 8), HVTLFS_OK);
+        unreadable = true;
+        reads_left = reads;
+        hvtlfs_vp_poll(fixture.vp);
+        assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, 7);
+        unreadable = false;
+        (void)guest_empties_slot(&fixture, 0, 2);
+        expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
+        assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, 8);
+        fixture_stop(&fixture);
+    }
+}
+
+/* The guest empties the slot between the first look and MessagePending: it would never write EOM. */
+static bool empties;
+
+static bool exchanging(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
+                       bool *done)
+{
+    const uint32_t none = 0;
+
+    if (empties) {
+        empties = false;
+        assert_int_equal(
+            model_host_guest_write(fixture.host, sim_gpa(0) + 2 * 256, &none, sizeof(none)),
+            MODEL_ACCESS_OK);
+    }
+    return inner.gpa_compare_exchange(context, gpa, expected, desired, done);
+}
+
+static void take_exchanges(struct hvtlfs_config *config)
+{
+    inner = config->ops;
+    config->ops.gpa_compare_exchange = exchanging;
+}
+
+static void test_a_slot_emptied_meanwhile_takes_the_message_at_once(void **state)
+{
+    (void)state;
+    synic_prepare(&fixture, true, SYNIC_FEATURES);
+    fixture.adjust = take_exchanges;
+    empties = false;
+    fixture_start(&fixture);
+    synic_enable(fixture.vp);
+    assert_int_equal(post_number(fixture.vp, 2, 7), HVTLFS_OK);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(post_number(fixture.vp, 2, 8), HVTLFS_OK);
+    empties = true;
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, 8);
+    fixture_stop(&fixture);
+}
+
+/* What was posted before a timer expired comes before its message. */
+static void test_a_timer_does_not_overtake_a_message(void **state)
+{
+    (void)state;
+    synic_start(&fixture, false);
+    assert_int_equal(post_number(fixture.vp, 2, 9), HVTLFS_OK);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x20008);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT, 1); /* long past */
+    model_host_advance(fixture.host, 10);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, 9);
+    assert_true(guest_empties_slot(&fixture, 0, 2));
+    expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
+    assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, HvMessageTimerExpired);
+    fixture_stop(&fixture);
+}
+
 /* TLFS 12.6: periods that were missed give one interrupt; the next is due in the future. */
 static void test_a_timer_that_is_late_by_a_whole_period(void **state)
 {
@@ -385,6 +486,9 @@ int main(void)
         cmocka_unit_test(test_every_sint_can_be_a_proxy),
         cmocka_unit_test(test_a_flag_is_new_when_its_own_bit_was_clear),
         cmocka_unit_test(test_a_slot_that_cannot_be_read_is_not_written),
+        cmocka_unit_test(test_a_slot_whose_second_look_fails_is_full),
+        cmocka_unit_test(test_a_slot_emptied_meanwhile_takes_the_message_at_once),
+        cmocka_unit_test(test_a_timer_does_not_overtake_a_message),
         cmocka_unit_test(test_a_timer_that_is_late_by_a_whole_period),
     };
 

@@ -6,6 +6,8 @@
  */
 #include "guest_call.h"
 
+#include <hvtlfs/describe.h>
+
 #define CODE 0x1234u
 
 static struct fixture fixture;
@@ -18,6 +20,7 @@ static struct {
     uint8_t header[576];
     uint8_t list[96];
     uint16_t status;
+    uint32_t done;
 } seen;
 
 /* Output byte i of the whole list is 0x80 + i. */
@@ -35,6 +38,7 @@ static uint16_t handle(void *context, struct hvtlfs_host_call *call)
     for (uint32_t i = 0; i < out; i++) {
         ((uint8_t *)call->output)[i] = (uint8_t)(0x80 + i);
     }
+    call->done = seen.done;
     return seen.status;
 }
 
@@ -221,6 +225,41 @@ static void test_more_than_16_bytes_of_input_need_the_feature(void **state)
     }
 }
 
+/* A handler that fails and says it did more than it was given did what it was given. */
+static void test_a_handler_cannot_have_done_more_than_there_was(void **state)
+{
+    struct hvtlfs_hypercall_regs regs;
+
+    (void)state;
+    make((struct hvtlfs_call_handler){.rep = true, .element_in = 8});
+    seen.status = HV_STATUS_INVALID_PARAMETER;
+    for (uint32_t done = 0; done < 5; done++) {
+        seen.done = done;
+        regs = block(3);
+        call(&regs, HV_STATUS_INVALID_PARAMETER | (uint64_t)(done < 3 ? done : 3) << 32);
+    }
+    fixture_stop(&fixture);
+}
+
+static void test_a_fault_is_counted(void **state)
+{
+    struct hvtlfs_counters counters = {.size = sizeof(counters)};
+    struct hvtlfs_hypercall_regs regs;
+
+    (void)state;
+    handler = (struct hvtlfs_call_handler){.code = CODE, .header = 24, .handle = handle};
+    fixture_prepare(&fixture);
+    fixture.features = "hypercall";
+    fixture.config.calls = &handler;
+    fixture.config.call_count = 1;
+    fixture_start(&fixture);
+    regs = block(0);
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_UD);
+    assert_int_equal(hvtlfs_read_counters(fixture.vp, &counters), HVTLFS_OK);
+    assert_int_equal(counters.hypercall_faults, 1);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +268,8 @@ int main(void)
         cmocka_unit_test(test_input_and_output_together_have_112_bytes),
         cmocka_unit_test(test_only_registers_that_output_reaches_change),
         cmocka_unit_test(test_a_call_that_fails_has_no_output),
+        cmocka_unit_test(test_a_handler_cannot_have_done_more_than_there_was),
+        cmocka_unit_test(test_a_fault_is_counted),
         cmocka_unit_test(test_more_than_16_bytes_of_input_need_the_feature),
     };
 

@@ -9,9 +9,10 @@ same; tests/mutation/equivalent lists those, with the reason.
 All unit tests and all mutants are one program. Which tests reach a line is measured once; only they run,
 those first that have told most mutants of the same function, each with a limit on its processor time. A
 mutant that does not compile is not counted. Results are kept in DIR (build-mutate): a run that was
-interrupted goes on where it was, and only what has changed is tried again. --again forgets survivors. The
-dozen tests that take more than a tenth of a second are not asked, but with --thorough: what only a random
-walk notices wants a test with a name.
+interrupted goes on where it was, and only what has changed is tried again. --again forgets survivors. Not
+asked but with --thorough: the dozen tests that take more than a tenth of a second, for what only a random
+walk notices wants a test with a name; and where more than 250 reach a line, all but those 250 that are the
+quickest or have told most.
 
 FILE is a name such as src/tlb.c; without one, all of src/. --sample takes N of each file's mutants, by a
 seed that is printed; --chosen takes the chosen ones alone. Exit status: 0, 1 if the score is below --min,
@@ -33,6 +34,7 @@ import program
 
 SLOWEST = 100000  # microseconds
 FOR_EVER = 3600 * 1000000
+MOST = 250  # tests for a mutant
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
@@ -42,15 +44,15 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 class Judge:
     """Servers that run mutants, and what is known of which test notices what."""
 
-    def __init__(self, bench, results, log):
-        self.bench, self.results, self.log = bench, results, log
+    def __init__(self, bench, results, log, most):
+        self.bench, self.results, self.log, self.most = bench, results, log, most
         self.kills = collections.defaultdict(collections.Counter)
         self.lock = threading.Lock()
 
     def order(self, mutant):
         """The mutant's tests: first those that have noticed most in this function, then the quickest."""
         kills = self.kills[(mutant.path, mutant.function.name)]
-        return sorted(self.bench.tests_at(mutant), key=lambda t: (-kills[t], self.bench.cost[t]))
+        return sorted(self.bench.tests_at(mutant), key=lambda t: (-kills[t], self.bench.cost[t]))[:self.most]
 
     def ask(self, server, mutant):
         tests = self.order(mutant)
@@ -199,7 +201,7 @@ def main():
     print(f"mutate: {len(wanted)} mutants, {len(todo)} to try, {len(bench.names)} tests, seed {options.seed}",
           file=sys.stderr)
     with open(path, "a", encoding="utf-8") as log:
-        Judge(bench, results, log).all(todo, options.jobs)
+        Judge(bench, results, log, None if options.thorough else MOST).all(todo, options.jobs)
     equivalent = {(e["file"], e["function"], e["before"], e["after"]): e["words"]
                   for e in mutants.read_pairs(os.path.join(HERE, "equivalent"))}
     files, survivors, used = summary(wanted, results, equivalent)
