@@ -4,6 +4,7 @@
  * middle of a callback, and the edges of small things: neighbours of a byte, ends of ranges.
  */
 #include "guest_call.h"
+#include "state.h"
 #include "synic_fixture.h"
 
 #include <hvtlfs/flush.h>
@@ -453,6 +454,130 @@ static void test_a_timer_does_not_overtake_a_message(void **state)
     fixture_stop(&fixture);
 }
 
+/* A copying host whose guest writes the word each time: 64 times it is tried (docs/SYNIC.md). */
+static uint32_t scribbles;
+
+static bool scribbling(void *context, uint64_t gpa, uint32_t *expected, uint32_t desired,
+                       bool *done)
+{
+    if (scribbles && gpa / 4096 == sief_gpa(0) / 4096) {
+        uint32_t word = 0;
+
+        scribbles--;
+        assert_int_equal(model_host_guest_read(fixture.host, gpa, &word, 4), MODEL_ACCESS_OK);
+        word ^= model_le32(0x80000000);
+        assert_int_equal(model_host_guest_write(fixture.host, gpa, &word, 4), MODEL_ACCESS_OK);
+    }
+    return inner.gpa_compare_exchange(context, gpa, expected, desired, done);
+}
+
+static void take_scribbles(struct hvtlfs_config *config)
+{
+    inner = config->ops;
+    config->ops.gpa_compare_exchange = scribbling;
+}
+
+static void test_a_word_that_changes_under_the_exchange_is_tried_64_times(void **state)
+{
+    static const uint32_t times[] = {0, 1, 2, 63, 64, 65};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        bool newly;
+
+        synic_prepare(&fixture, true, SYNIC_FEATURES);
+        fixture.adjust = take_scribbles;
+        scribbles = 0;
+        fixture_start(&fixture);
+        synic_enable(fixture.vp);
+        scribbles = times[i];
+        assert_int_equal(hvtlfs_synic_signal_event(fixture.vp, 3, 5, &newly),
+                         times[i] < 64 ? HVTLFS_OK : HVTLFS_ERR_HOST);
+        fixture_stop(&fixture);
+    }
+}
+
+/* A saved queue is all of it: of the first SINT too, and what waits behind a timer's message. */
+static void test_a_saved_queue_is_whole(void **state)
+{
+    static const uint32_t first[] = {1, 2, HvMessageTimerExpired, 3};
+
+    (void)state;
+    synic_start(&fixture, false);
+    fixture.config.vp_count = 2;
+    for (uint32_t i = 1; i <= 2; i++) { /* 1 gets the slot */
+        assert_int_equal(post_number(fixture.vp, 2, i), HVTLFS_OK);
+        assert_int_equal(post_number(fixture.vp, 0, 10 + i), HVTLFS_OK);
+    }
+    hvtlfs_vp_poll(fixture.vp);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER3_CONFIG, 0x20008);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER3_COUNT, 1);
+    model_host_advance(fixture.host, 10);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(post_number(fixture.vp, 2, 3), HVTLFS_OK);
+    hvtlfs_vp_poll(fixture.vp);
+    save_and_load();
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, first[i]);
+        assert_int_equal(guest_empties_slot(&fixture, 0, 2), i < 3);
+        expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
+    }
+    assert_int_equal(guest_message(&fixture, 0, 0).header.message_type, 11);
+    (void)guest_empties_slot(&fixture, 0, 0);
+    expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
+    assert_int_equal(guest_message(&fixture, 0, 0).header.message_type, 12);
+    fixture_stop(&fixture);
+}
+
+/* Whether a saved message of a timer is one that the timer says it waits for. */
+static void test_a_timer_waits_for_its_own_sint_only(void **state)
+{
+    struct hvti_stimer *timer;
+
+    (void)state;
+    synic_start(&fixture, false);
+    timer = &fixture.vp->stimer[1];
+    timer->config = 0x30001; /* SINT 3 */
+    timer->queued = 1;
+    assert_true(hvti_stimer_waits(fixture.vp, 1, 3));
+    assert_false(hvti_stimer_waits(fixture.vp, 1, 2));
+    assert_false(hvti_stimer_waits(fixture.vp, 0, 3));
+    timer->config |= HV_MSR_STIMER_CONFIG_DIRECT_MODE;
+    assert_false(hvti_stimer_waits(fixture.vp, 1, 3));
+    timer->config = 0x30001;
+    timer->queued = 0;
+    assert_false(hvti_stimer_waits(fixture.vp, 1, 3));
+    fixture_stop(&fixture);
+}
+
+/* The plan of the next tick (TLFS 12.1.4) where half a period rounds to nothing, and where it is huge. */
+static void test_plans_of_extreme_periods(void **state)
+{
+    static const struct {
+        uint64_t now, period, due;
+        bool lazy;
+        uint64_t new_due, fire;
+    } rows[] = {
+        {100, 1, 99, false, 99, 101}, /* late by one: again after half a period, at least a unit */
+        {100, 1, 100, false, 100, 101},        {100, 1, 99, true, 101, 101},
+        {100, 2, 99, false, 99, 101},          {100, 3, 99, false, 99, 101},
+        {100, 10, 105, false, 105, 105}, /* on time */
+        {100, 10, 105, true, 105, 105},  /* half a period away */
+        {100, 10, 104, true, 114, 114},  /* nearer */
+        {0, UINT64_MAX, 100, false, 100, 100}, {0, UINT64_C(1) << 63, 100, false, 100, 100},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint64_t due = rows[i].due;
+        uint64_t fire = 0;
+
+        hvti_stimer_plan(rows[i].now, rows[i].period, rows[i].lazy, &due, &fire);
+        assert_int_equal(due, rows[i].new_due);
+        assert_int_equal(fire, rows[i].fire);
+    }
+}
+
 /* TLFS 12.6: periods that were missed give one interrupt; the next is due in the future. */
 static void test_a_timer_that_is_late_by_a_whole_period(void **state)
 {
@@ -489,6 +614,10 @@ int main(void)
         cmocka_unit_test(test_a_slot_whose_second_look_fails_is_full),
         cmocka_unit_test(test_a_slot_emptied_meanwhile_takes_the_message_at_once),
         cmocka_unit_test(test_a_timer_does_not_overtake_a_message),
+        cmocka_unit_test(test_a_word_that_changes_under_the_exchange_is_tried_64_times),
+        cmocka_unit_test(test_a_saved_queue_is_whole),
+        cmocka_unit_test(test_a_timer_waits_for_its_own_sint_only),
+        cmocka_unit_test(test_plans_of_extreme_periods),
         cmocka_unit_test(test_a_timer_that_is_late_by_a_whole_period),
     };
 

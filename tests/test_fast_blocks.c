@@ -194,6 +194,38 @@ static void test_a_call_that_fails_has_no_output(void **state)
     expect_output(&regs, 0, 0);
     assert_int_equal(regs.changed, HVTLFS_CHANGED_RAX);
     fixture_stop(&fixture);
+    /* Nor one that never has any. */
+    make((struct hvtlfs_call_handler){.header = 8});
+    seen.status = HV_STATUS_INVALID_PARAMETER;
+    regs = block(0);
+    call(&regs, HV_STATUS_INVALID_PARAMETER);
+    expect_output(&regs, 0, 0);
+    fixture_stop(&fixture);
+}
+
+/* A list without input of its own, one element at a time: between two there is output, and no result. */
+static void test_output_of_a_call_that_goes_on_changes_its_registers_only(void **state)
+{
+    struct hvtlfs_hypercall_regs regs;
+
+    (void)state;
+    handler =
+        (struct hvtlfs_call_handler){.code = CODE, .rep = true, .element_out = 4, .handle = handle};
+    memset(&seen, 0, sizeof(seen));
+    fixture_prepare(&fixture);
+    fixture.features = "hypercall,xmm-output";
+    fixture.config.calls = &handler;
+    fixture.config.call_count = 1;
+    fixture.config.hypercall_reps = 1;
+    fixture_start(&fixture);
+    regs = block(2);
+    regs.rax = 0x1234;
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_CONTINUE);
+    assert_int_equal(regs.changed, HVTLFS_CHANGED_RCX | HVTLFS_CHANGED_RDX);
+    assert_int_equal(regs.rax, 0x1234);
+    assert_int_equal(regs.rcx, CODE | 0x10000 | UINT64_C(2) << 32 | UINT64_C(1) << 48);
+    expect_output(&regs, 0, 4);
+    fixture_stop(&fixture);
 }
 
 /* 17 bytes of input reach into the first of the XMM registers, and ask for the feature. */
@@ -268,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_input_and_output_together_have_112_bytes),
         cmocka_unit_test(test_only_registers_that_output_reaches_change),
         cmocka_unit_test(test_a_call_that_fails_has_no_output),
+        cmocka_unit_test(test_output_of_a_call_that_goes_on_changes_its_registers_only),
         cmocka_unit_test(test_a_handler_cannot_have_done_more_than_there_was),
         cmocka_unit_test(test_a_fault_is_counted),
         cmocka_unit_test(test_more_than_16_bytes_of_input_need_the_feature),

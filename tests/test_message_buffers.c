@@ -144,6 +144,7 @@ static void test_a_connection_that_was_used_can_be_removed(void **state)
     assert_int_equal(hvtlfs_connection_remove(fixture.partition, 7), HVTLFS_OK);
     expect_free();
     assert_int_equal(hvtlfs_connection_add(fixture.partition, &message), HVTLFS_OK);
+    assert_int_equal(hvtlfs_connection_signal(fixture.partition, 7, 0), HVTLFS_ERR_NOT_FOUND);
     for (int i = 0; i < 40; i++) { /* more than its buffers, each delivered */
         assert_int_equal(hvtlfs_connection_post(fixture.partition, 7, &five), HVTLFS_OK);
         hvtlfs_vp_poll(hvtlfs_partition_vp(fixture.partition, 1));
