@@ -9,7 +9,8 @@ same; tests/mutation/equivalent lists those, with the reason.
 All unit tests and all mutants are one program. Which tests reach a line is measured once; only they run,
 those first that have told most mutants of the same function, each with a limit on its processor time. A
 mutant that does not compile is not counted. Results are kept in DIR (build-mutate): a run that was
-interrupted goes on where it was, and only what has changed is tried again. --again forgets survivors. Not
+interrupted goes on where it was, and only what has changed is tried again. --again tries survivors
+again but for those. Not
 asked but with --thorough: the dozen tests that take more than a tenth of a second, for what only a random
 walk notices wants a test with a name; and where more than 250 reach a line, all but those 250 that are the
 quickest or have told most.
@@ -118,12 +119,17 @@ def load_results(path):
     return results
 
 
+def place_of(mutant):
+    """What tests/mutation/equivalent names a mutant by."""
+    return mutant.path, mutant.function.name, mutant.before, mutant.after
+
+
 def summary(wanted, results, equivalent):
     """Each file's numbers, the survivors, and which of the equivalents were found to survive."""
     files, survivors, used = {}, [], set()
     for mutant in wanted:
         entry = results[mutant.key]
-        place = (mutant.path, mutant.function.name, mutant.before, mutant.after)
+        place = place_of(mutant)
         row = files.setdefault(mutant.path, {"killed": 0, "survived": 0, "equivalent": 0})
         if entry["outcome"] != "survived":
             row["killed"] += 1
@@ -196,14 +202,14 @@ def main():
     wanted = wanted_of(bench, options)
     path = os.path.join(options.work, "results.jsonl")
     results = load_results(path)
-    todo = [m for m in wanted if m.key not in results or (options.again and
-                                                          results[m.key]["outcome"] == "survived")]
+    equivalent = {(e["file"], e["function"], e["before"], e["after"])
+                  for e in mutants.read_pairs(os.path.join(HERE, "equivalent"))}
+    todo = [m for m in wanted if m.key not in results or
+            (options.again and results[m.key]["outcome"] == "survived" and place_of(m) not in equivalent)]
     print(f"mutate: {len(wanted)} mutants, {len(todo)} to try, {len(bench.names)} tests, seed {options.seed}",
           file=sys.stderr)
     with open(path, "a", encoding="utf-8") as log:
         Judge(bench, results, log, None if options.thorough else MOST).all(todo, options.jobs)
-    equivalent = {(e["file"], e["function"], e["before"], e["after"]): e["words"]
-                  for e in mutants.read_pairs(os.path.join(HERE, "equivalent"))}
     files, survivors, used = summary(wanted, results, equivalent)
     total = {name: sum(row[name] for row in files.values()) for name in ("killed", "survived", "equivalent")}
     if options.json:
