@@ -100,6 +100,16 @@ static void test_a_host_hears_again_what_it_keeps_for_the_guest(void **state)
     fixture_stop(&fixture);
 }
 
+static void test_a_host_hears_nothing_where_there_is_nothing(void **state)
+{
+    (void)state;
+    make("npiep,stats", false);
+    save_and_load();
+    assert_int_equal(model_host_events_of(fixture.host, MODEL_EVENT_NPIEP), 0);
+    assert_int_equal(model_host_events_of(fixture.host, MODEL_EVENT_STATS_PAGE), 0);
+    fixture_stop(&fixture);
+}
+
 /* After a load every VP flushes everything: by its index, in whichever word that is. */
 static struct hvtlfs_vp_config far_vps[] = {{0, 0}, {33, 1}, {64, 2}, {2047, 3}};
 
@@ -578,6 +588,37 @@ static void test_plans_of_extreme_periods(void **state)
     }
 }
 
+/* A host that copies says what lies at an address: only over RAM can a page be laid. */
+static enum hvtlfs_gpa_kind no_ram(void *context, uint64_t gpa)
+{
+    return gpa == PAGE ? HVTLFS_GPA_NONE : inner.gpa_probe(context, gpa);
+}
+
+static void take_ram(struct hvtlfs_config *config)
+{
+    inner = config->ops;
+    config->ops.gpa_probe = no_ram;
+}
+
+static void test_no_page_is_copied_over_what_is_no_ram(void **state)
+{
+    uint8_t before[16], after[16];
+
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.options.copies_overlays = true;
+    fixture.features = "hypercall";
+    fixture.adjust = take_ram;
+    fixture_start(&fixture);
+    memcpy(before, model_host_ram(fixture.host, PAGE), sizeof(before));
+    expect_write(fixture.vp, HV_X64_MSR_GUEST_OS_ID, LINUX_ID);
+    expect_write_fault(fixture.vp, HV_X64_MSR_HYPERCALL, PAGE | 1);
+    memcpy(after, model_host_ram(fixture.host, PAGE), sizeof(after));
+    assert_memory_equal(before, after, sizeof(before));
+    expect_write(fixture.vp, HV_X64_MSR_HYPERCALL, (PAGE + 0x1000) | 1);
+    fixture_stop(&fixture);
+}
+
 /* TLFS 12.6: periods that were missed give one interrupt; the next is due in the future. */
 static void test_a_timer_that_is_late_by_a_whole_period(void **state)
 {
@@ -601,6 +642,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_host_hears_again_what_it_keeps_for_the_guest),
+        cmocka_unit_test(test_a_host_hears_nothing_where_there_is_nothing),
+        cmocka_unit_test(test_no_page_is_copied_over_what_is_no_ram),
         cmocka_unit_test(test_loaded_vps_flush_everything_once),
         cmocka_unit_test(test_two_crashes_at_once_have_one_text),
         cmocka_unit_test(test_the_mark_of_an_expiry_is_one_byte),

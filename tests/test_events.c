@@ -163,6 +163,24 @@ static void test_overlays(void **state)
     fixture_stop(&fixture);
 }
 
+static void test_registers(void **state)
+{
+    uint64_t value = 77;
+
+    (void)state;
+    make("hypercall,vpindex");
+    expect_write(fixture.vp, HV_X64_MSR_GUEST_OS_ID, LINUX_ID);
+    expect(HVTLFS_EVENT_MSR_WRITE, 0, HV_X64_MSR_GUEST_OS_ID, LINUX_ID, HVTLFS_MSR_DONE);
+    expect_read(fixture.vp, HV_X64_MSR_GUEST_OS_ID, LINUX_ID);
+    expect(HVTLFS_EVENT_MSR_READ, 0, HV_X64_MSR_GUEST_OS_ID, LINUX_ID, HVTLFS_MSR_DONE);
+    expect_write_fault(fixture.vp, HV_X64_MSR_VP_INDEX, 5);
+    expect(HVTLFS_EVENT_MSR_WRITE, 0, HV_X64_MSR_VP_INDEX, 5, HVTLFS_MSR_FAULT);
+    /* A read that faults has no value to tell. */
+    assert_int_equal(hvtlfs_msr_read(fixture.vp, HV_X64_MSR_EOM, &value), HVTLFS_MSR_FAULT);
+    expect(HVTLFS_EVENT_MSR_READ, 0, HV_X64_MSR_EOM, 0, HVTLFS_MSR_FAULT);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +190,7 @@ int main(void)
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_emulation_of_the_tsc),
         cmocka_unit_test(test_overlays),
+        cmocka_unit_test(test_registers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

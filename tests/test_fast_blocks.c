@@ -21,6 +21,7 @@ static struct {
     uint8_t list[96];
     uint16_t status;
     uint32_t done;
+    uint32_t first;
 } seen;
 
 /* Output byte i of the whole list is 0x80 + i. */
@@ -31,6 +32,7 @@ static uint16_t handle(void *context, struct hvtlfs_host_call *call)
     (void)context;
     seen.calls++;
     seen.elements += call->count;
+    seen.first = call->first;
     memcpy(seen.header, call->header, call->header_size);
     if (call->count) {
         memcpy(seen.list, call->elements, (size_t)call->count * handler.element_in);
@@ -225,6 +227,26 @@ static void test_output_of_a_call_that_goes_on_changes_its_registers_only(void *
     assert_int_equal(regs.rax, 0x1234);
     assert_int_equal(regs.rcx, CODE | 0x10000 | UINT64_C(2) << 32 | UINT64_C(1) << 48);
     expect_output(&regs, 0, 4);
+    assert_int_equal(seen.first, 0);
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_DONE);
+    assert_int_equal(seen.first, 1);
+    assert_int_equal(regs.rax, UINT64_C(2) << 32);
+    fixture_stop(&fixture);
+}
+
+/* In memory, too: what has no input reads none, wherever its address points. */
+static void test_a_list_without_input_reads_nothing(void **state)
+{
+    struct hvtlfs_hypercall_regs regs;
+
+    (void)state;
+    make((struct hvtlfs_call_handler){.rep = true, .element_out = 4});
+    regs = block(3);
+    regs.rcx &= ~UINT64_C(0x10000);
+    regs.rdx = GUEST_UNMAPPED;
+    regs.r8 = GUEST_OUTPUT;
+    call(&regs, UINT64_C(3) << 32);
+    assert_int_equal(model_host_guest_read32(fixture.host, GUEST_OUTPUT + 8), 0x8B8A8988);
     fixture_stop(&fixture);
 }
 
@@ -301,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_only_registers_that_output_reaches_change),
         cmocka_unit_test(test_a_call_that_fails_has_no_output),
         cmocka_unit_test(test_output_of_a_call_that_goes_on_changes_its_registers_only),
+        cmocka_unit_test(test_a_list_without_input_reads_nothing),
         cmocka_unit_test(test_a_handler_cannot_have_done_more_than_there_was),
         cmocka_unit_test(test_a_fault_is_counted),
         cmocka_unit_test(test_more_than_16_bytes_of_input_need_the_feature),
