@@ -97,6 +97,9 @@ static void test_a_host_hears_again_what_it_keeps_for_the_guest(void **state)
     expect_one(MODEL_EVENT_STATS_PAGE, HVTLFS_OVERLAY_STATS_VP, true);
     hvtlfs_vp_reset(fixture.vp);
     expect_one(MODEL_EVENT_STATS_PAGE, HVTLFS_OVERLAY_STATS_VP, false);
+    expect_write(fixture.vp, HV_X64_MSR_STATS_PARTITION_RETAIL_PAGE, PAGE | 1);
+    save_and_load();
+    expect_one(MODEL_EVENT_STATS_PAGE, HVTLFS_OVERLAY_STATS_PARTITION, true);
     fixture_stop(&fixture);
 }
 
@@ -254,6 +257,22 @@ static void test_a_collected_eoi_is_written_as_zero(void **state)
     assert_int_equal(event.values[1], 0);
     assert_true(model_host_event(fixture.host, 1, &event));
     assert_int_equal(event.values[1], 7);
+    fixture_stop(&fixture);
+}
+
+/* A promise that cannot be taken back stands: it is neither being withdrawn nor gone. */
+static void test_a_promise_out_of_reach_stands(void **state)
+{
+    (void)state;
+    make("vapic", true);
+    expect_write(fixture.vp, HV_X64_MSR_VP_ASSIST_PAGE, PAGE | 1);
+    assert_true(hvtlfs_lazy_eoi_arm(fixture.vp, 0x60, HVTLFS_TRIGGER_EDGE, false));
+    model_host_fail(fixture.host, 1, true);
+    assert_int_equal(hvtlfs_lazy_eoi_withdraw(fixture.vp), HVTLFS_LAZY_EOI_ENDED);
+    model_host_fail(fixture.host, 0, false);
+    assert_true(hvti_lazy_eoi_is_good(fixture.partition, fixture.vp->vapic.lazy));
+    assert_int_equal(hvtlfs_lazy_eoi_withdraw(fixture.vp), HVTLFS_LAZY_EOI_WITHDRAWN);
+    assert_int_equal(hvtlfs_lazy_eoi_withdraw(fixture.vp), HVTLFS_LAZY_EOI_NONE);
     fixture_stop(&fixture);
 }
 
@@ -649,6 +668,7 @@ int main(void)
         cmocka_unit_test(test_the_mark_of_an_expiry_is_one_byte),
         cmocka_unit_test(test_an_assist_page_that_is_away_is_not_marked),
         cmocka_unit_test(test_a_collected_eoi_is_written_as_zero),
+        cmocka_unit_test(test_a_promise_out_of_reach_stands),
         cmocka_unit_test(test_the_end_of_any_vector_brings_the_next_message),
         cmocka_unit_test(test_a_waiting_timer_is_taken_out_of_the_middle),
         cmocka_unit_test(test_every_sint_can_be_a_proxy),

@@ -63,6 +63,24 @@ static void test_the_last_free_buffer_is_found_from_anywhere(void **state)
     }
 }
 
+/* Of any size: as many as there are, and no other. */
+static void test_a_pool_has_as_many_as_it_was_given(void **state)
+{
+    static struct hvti_messages messages;
+    static _Alignas(8) uint8_t memory[100 * sizeof(struct hvti_message) + 4 * sizeof(uint32_t)];
+
+    (void)state;
+    for (uint32_t count = 1; count <= 100; count++) {
+        memset(memory, 0, sizeof(memory));
+        hvti_messages_init(&messages, memory, count);
+        for (uint32_t i = 0; i < count; i++) {
+            assert_in_range(hvti_message_take(&messages, 0), HVTI_FIRST_BUFFER,
+                            HVTI_FIRST_BUFFER + count - 1);
+        }
+        assert_int_equal(hvti_message_take(&messages, 0), HVTI_NO_ITEM);
+    }
+}
+
 static void test_rights_are_counted(void **state)
 {
     struct hvti_messages messages = {.unreserved = 17};
@@ -346,6 +364,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_default_pool),
         cmocka_unit_test(test_the_last_free_buffer_is_found_from_anywhere),
+        cmocka_unit_test(test_a_pool_has_as_many_as_it_was_given),
         cmocka_unit_test(test_rights_are_counted),
         cmocka_unit_test(test_an_id_given_twice_holds_on_to_nothing),
         cmocka_unit_test(test_a_connection_that_was_used_can_be_removed),
