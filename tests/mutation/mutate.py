@@ -10,10 +10,9 @@ All unit tests and all mutants are one program. Which tests reach a line is meas
 those first that have told most mutants of the same function, each with a limit on its processor time. A
 mutant that does not compile is not counted. Results are kept in DIR (build-mutate): a run that was
 interrupted goes on where it was, and only what has changed is tried again. --again tries survivors
-again but for those. Not
-asked but with --thorough: the dozen tests that take more than a tenth of a second, for what only a random
-walk notices wants a test with a name; and where more than 250 reach a line, all but those 250 that are the
-quickest or have told most.
+again but for those. Not asked but with --thorough: the dozen tests that take more than a tenth of a
+second, for what only a random walk notices wants a test with a name; and where more than 250 tests of
+other subjects reach a line, all but 250 of them.
 
 FILE is a name such as src/tlb.c; without one, all of src/. --sample takes N of each file's mutants, by a
 seed that is printed; --chosen takes the chosen ones alone. Exit status: 0, 1 if the score is below --min,
@@ -51,9 +50,23 @@ class Judge:
         self.lock = threading.Lock()
 
     def order(self, mutant):
-        """The mutant's tests: first those that have noticed most in this function, then the quickest."""
-        kills = self.kills[(mutant.path, mutant.function.name)]
-        return sorted(self.bench.tests_at(mutant), key=lambda t: (-kills[t], self.bench.cost[t]))[:self.most]
+        """The mutant's tests: what has noticed most in this function, what is about its file, the quickest."""
+        kills, stem = self.kills[(mutant.path, mutant.function.name)], os.path.basename(mutant.path)[:-2]
+        tests = sorted(self.bench.tests_at(mutant), key=self.bench.cost.get)
+        near = [t for t in tests if kills[t] or self.bench.names[t].startswith(stem)]
+        near.sort(key=lambda t: (-kills[t], self.bench.cost[t]))
+        return near + self.others(tests, set(near))
+
+    def others(self, tests, near):
+        """The others, one of each program in turn, so that a few of them have seen much."""
+        turns = collections.Counter()
+        ranked = []
+        for test in tests:
+            group = self.bench.names[test].split(":")[0]
+            if test not in near:
+                ranked.append((turns[group], self.bench.cost[test], test))
+                turns[group] += 1
+        return [test for _, _, test in sorted(ranked)[:self.most]]
 
     def ask(self, server, mutant):
         tests = self.order(mutant)
