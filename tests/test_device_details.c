@@ -290,6 +290,70 @@ static void test_the_end_of_any_vector_brings_the_next_message(void **state)
     fixture_stop(&fixture);
 }
 
+/* Accepted before a reset and pushed after it, as another thread may: it is not delivered (TLFS 11.9). */
+static void test_a_post_that_was_late_does_not_survive_a_reset(void **state)
+{
+    uint32_t item;
+
+    (void)state;
+    synic_start(&fixture, false);
+    assert_int_equal(post_number(fixture.vp, 2, 7), HVTLFS_OK);
+    item = fixture.vp->synic.inbox;
+    assert_int_not_equal(item, HVTI_NO_ITEM);
+    fixture.vp->synic.inbox = HVTI_NO_ITEM; /* not pushed yet */
+    hvtlfs_vp_reset(fixture.vp);
+    synic_enable(fixture.vp);
+    fixture.vp->synic.inbox = item;
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, 0);
+    assert_int_equal(fixture.vp->synic.queued[2], 0);
+    assert_int_equal(post_number(fixture.vp, 2, 8), HVTLFS_OK);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, 8);
+    fixture_stop(&fixture);
+}
+
+/* Nothing of a SynIC is left by a reset of its VP: registers, messages, flags, vectors. */
+static void test_a_reset_leaves_nothing_of_a_synic(void **state)
+{
+    (void)state;
+    synic_start(&fixture, false);
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_int_equal(post_number(fixture.vp, 2, i), HVTLFS_OK);
+    }
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(post_number(fixture.vp, 3, 9), HVTLFS_OK); /* in the inbox */
+    expect_write(fixture.vp, HV_X64_MSR_SINT2, HV_MSR_SINT_AUTO_EOI | 0x52);
+    assert_true(hvtlfs_synic_is_auto_eoi(fixture.vp, 0x52));
+    hvtlfs_vp_reset(fixture.vp);
+    expect_read(fixture.vp, HV_X64_MSR_SCONTROL, 0);
+    expect_read(fixture.vp, HV_X64_MSR_SIMP, 0);
+    expect_read(fixture.vp, HV_X64_MSR_SIEFP, 0);
+    expect_read(fixture.vp, HV_X64_MSR_SINT2, HV_SYNIC_SINT_DEFAULT);
+    assert_false(hvtlfs_synic_is_auto_eoi(fixture.vp, 0x52));
+    assert_int_equal(fixture.vp->synic.waiting, 0);
+    for (uint32_t sint = 0; sint < 16; sint++) {
+        assert_int_equal(fixture.vp->synic.queued[sint], 0);
+    }
+    synic_enable(fixture.vp);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, 0);
+    assert_int_equal(guest_message(&fixture, 0, 3).header.message_type, 0);
+    fixture_stop(&fixture);
+}
+
+static void test_vectors_end_at_255(void **state)
+{
+    (void)state;
+    synic_start(&fixture, false);
+    expect_write(fixture.vp, HV_X64_MSR_SINT2, HV_MSR_SINT_AUTO_EOI | 0xFF);
+    assert_true(hvtlfs_synic_is_auto_eoi(fixture.vp, 255));
+    for (uint32_t vector = 256; vector < 2048; vector++) {
+        assert_false(hvtlfs_synic_is_auto_eoi(fixture.vp, vector));
+    }
+    fixture_stop(&fixture);
+}
+
 /* A timer's message that waits behind others is taken back, and they stay. */
 static void test_a_waiting_timer_is_taken_out_of_the_middle(void **state)
 {
@@ -670,6 +734,9 @@ int main(void)
         cmocka_unit_test(test_a_collected_eoi_is_written_as_zero),
         cmocka_unit_test(test_a_promise_out_of_reach_stands),
         cmocka_unit_test(test_the_end_of_any_vector_brings_the_next_message),
+        cmocka_unit_test(test_a_post_that_was_late_does_not_survive_a_reset),
+        cmocka_unit_test(test_a_reset_leaves_nothing_of_a_synic),
+        cmocka_unit_test(test_vectors_end_at_255),
         cmocka_unit_test(test_a_waiting_timer_is_taken_out_of_the_middle),
         cmocka_unit_test(test_every_sint_can_be_a_proxy),
         cmocka_unit_test(test_a_flag_is_new_when_its_own_bit_was_clear),
