@@ -379,6 +379,94 @@ static void test_a_waiting_timer_is_taken_out_of_the_middle(void **state)
     fixture_stop(&fixture);
 }
 
+/* Taken back from the end of a queue: what comes next follows what is left. */
+static void test_a_waiting_timer_is_taken_from_the_end(void **state)
+{
+    (void)state;
+    synic_start(&fixture, false);
+    assert_int_equal(post_number(fixture.vp, 2, 1), HVTLFS_OK);
+    assert_int_equal(post_number(fixture.vp, 2, 2), HVTLFS_OK);
+    hvtlfs_vp_poll(fixture.vp);
+    model_host_advance(fixture.host, 10);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x20008);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT, 1);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0);
+    assert_int_equal(post_number(fixture.vp, 2, 3), HVTLFS_OK);
+    hvtlfs_vp_poll(fixture.vp);
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, i);
+        (void)guest_empties_slot(&fixture, 0, 2);
+        expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
+    }
+    fixture_stop(&fixture);
+}
+
+/* Each timer alone: the host is asked for its time, whatever the others' rows say. */
+static void test_a_deadline_is_the_only_timers(void **state)
+{
+    (void)state;
+    for (uint32_t timer = 0; timer < 4; timer++) {
+        synic_start(&fixture, false);
+        assert_int_equal(model_host_deadline(fixture.host, 0), HVTLFS_TIME_NEVER);
+        expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG + 2 * timer, 0x1508);
+        expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT + 2 * timer, 1000 + timer);
+        assert_int_equal(model_host_deadline(fixture.host, 0), 1000 + timer);
+        expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG + 2 * timer, 0);
+        assert_int_equal(model_host_deadline(fixture.host, 0), HVTLFS_TIME_NEVER);
+        fixture_stop(&fixture);
+    }
+}
+
+/* Time goes on: whoever may have timers or messages is asked in, everybody else is left alone. */
+static void test_a_thaw_kicks_those_with_timers_or_messages(void **state)
+{
+    static const struct {
+        const char *features;
+        uint32_t kicked;
+    } rows[] = {{"vpindex", 0},
+                {"time-ref-count", 0},
+                {"synic,vpindex", 7},
+                {"synic,vpindex,time-ref-count,stimer", 7}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint32_t kicked = 0;
+        uint32_t vp_index;
+
+        fixture_prepare(&fixture);
+        fixture.features = rows[i].features;
+        fixture.config.vp_count = 3;
+        fixture_start(&fixture);
+        assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+        assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+        while ((vp_index = model_host_take_kick(fixture.host)) != HVTLFS_NO_VP) {
+            kicked |= UINT32_C(1) << vp_index;
+        }
+        assert_int_equal(kicked, rows[i].kicked);
+        fixture_stop(&fixture);
+    }
+}
+
+/* A load tells a timer whether its message waits, and does not let one run that counts nothing. */
+static void test_a_loaded_timer_agrees_with_the_queue(void **state)
+{
+    struct hvti_stimer *timer;
+
+    (void)state;
+    synic_start(&fixture, false);
+    timer = &fixture.vp->stimer[2];
+    for (uint32_t i = 0; i < 8; i++) {
+        *timer = (struct hvti_stimer){.queued = i & 1, .running = 1, .count = i & 2 ? 5 : 0};
+        hvti_stimer_restored(fixture.vp, 2, i & 4);
+        assert_int_equal(timer->queued, (i & 4) != 0);
+        assert_int_equal(timer->running, (i & 2) != 0);
+    }
+    *timer = (struct hvti_stimer){.count = 5};
+    hvti_stimer_restored(fixture.vp, 2, false);
+    assert_int_equal(timer->running, 0);
+    fixture_stop(&fixture);
+}
+
 /* TLFS 11.8.5: any SINT may be a proxy, the first and the last too. */
 static void test_every_sint_can_be_a_proxy(void **state)
 {
@@ -535,11 +623,11 @@ static void test_a_timer_does_not_overtake_a_message(void **state)
 {
     (void)state;
     synic_start(&fixture, false);
-    assert_int_equal(post_number(fixture.vp, 2, 9), HVTLFS_OK);
-    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x20008);
-    expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT, 1); /* long past */
     model_host_advance(fixture.host, 10);
-    hvtlfs_vp_poll(fixture.vp);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_CONFIG, 0x20008);
+    assert_int_equal(post_number(fixture.vp, 2, 9), HVTLFS_OK);
+    expect_write(fixture.vp, HV_X64_MSR_STIMER0_COUNT, 1); /* past: it expires at once */
+    assert_int_equal(fixture.vp->counters.tallies[HVTI_TALLY_messages_queued], 2);
     assert_int_equal(guest_message(&fixture, 0, 2).header.message_type, 9);
     assert_true(guest_empties_slot(&fixture, 0, 2));
     expect_write(fixture.vp, HV_X64_MSR_EOM, 0);
@@ -738,6 +826,10 @@ int main(void)
         cmocka_unit_test(test_a_reset_leaves_nothing_of_a_synic),
         cmocka_unit_test(test_vectors_end_at_255),
         cmocka_unit_test(test_a_waiting_timer_is_taken_out_of_the_middle),
+        cmocka_unit_test(test_a_waiting_timer_is_taken_from_the_end),
+        cmocka_unit_test(test_a_deadline_is_the_only_timers),
+        cmocka_unit_test(test_a_thaw_kicks_those_with_timers_or_messages),
+        cmocka_unit_test(test_a_loaded_timer_agrees_with_the_queue),
         cmocka_unit_test(test_every_sint_can_be_a_proxy),
         cmocka_unit_test(test_a_flag_is_new_when_its_own_bit_was_clear),
         cmocka_unit_test(test_a_slot_that_cannot_be_read_is_not_written),

@@ -314,6 +314,25 @@ static void test_a_fault_is_counted(void **state)
     fixture_stop(&fixture);
 }
 
+/* Output that cannot be written is output that is still to come: the list goes on at the same element. */
+static void test_elements_whose_output_is_out_of_reach_are_not_done(void **state)
+{
+    struct hvtlfs_hypercall_regs regs;
+    uint64_t control;
+
+    (void)state;
+    make((struct hvtlfs_call_handler){.rep = true, .element_out = 4});
+    regs = block(3);
+    regs.rcx &= ~UINT64_C(0x10000);
+    regs.r8 = GUEST_UNMAPPED;
+    control = regs.rcx;
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_INTERCEPT);
+    assert_int_equal(regs.rcx, control);
+    assert_int_equal(regs.fault_gpa, GUEST_UNMAPPED);
+    assert_int_equal(regs.fault_access, HVTLFS_ACCESS_WRITE);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_a_call_that_fails_has_no_output),
         cmocka_unit_test(test_output_of_a_call_that_goes_on_changes_its_registers_only),
         cmocka_unit_test(test_a_list_without_input_reads_nothing),
+        cmocka_unit_test(test_elements_whose_output_is_out_of_reach_are_not_done),
         cmocka_unit_test(test_a_handler_cannot_have_done_more_than_there_was),
         cmocka_unit_test(test_a_fault_is_counted),
         cmocka_unit_test(test_more_than_16_bytes_of_input_need_the_feature),

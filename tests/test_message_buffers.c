@@ -95,6 +95,50 @@ static void test_rights_are_counted(void **state)
     assert_int_equal(messages.unreserved, 16);
 }
 
+/* Eighteen for two VPs: the lower eight SINTs of each own one, and the two left over serve the others. */
+static void test_the_upper_sints_share_what_is_left(void **state)
+{
+    (void)state;
+    synic_prepare(&fixture, false, SYNIC_FEATURES);
+    fixture.config.message_buffers = 18;
+    fixture.config.connection_count = 0;
+    fixture_start(&fixture);
+    synic_enable(fixture.vp);
+    assert_int_equal(fixture.partition->messages.own_sints, 8);
+    for (uint32_t sint = 0; sint < 8; sint++) {
+        assert_int_equal(post_number(fixture.vp, sint, 1), HVTLFS_OK);
+        assert_int_equal(fixture.partition->messages.unreserved, 2);
+    }
+    assert_int_equal(post_number(fixture.vp, 8, 1), HVTLFS_OK);
+    assert_int_equal(post_number(fixture.vp, 9, 1), HVTLFS_OK);
+    assert_int_equal(post_number(fixture.vp, 10, 1), HVTLFS_ERR_FULL);
+    assert_int_equal(post_number(fixture.vp, 0, 2), HVTLFS_ERR_FULL);
+    hvtlfs_vp_poll(fixture.vp);
+    assert_int_equal(fixture.partition->messages.unreserved, 2);
+    fixture_stop(&fixture);
+}
+
+/* Room for connections where something can come through them, and nowhere else. */
+static void test_rows_for_connections_need_a_user(void **state)
+{
+    static const enum hvtlfs_feature users[] = {HVTLFS_FEATURE_SYNIC, HVTLFS_FEATURE_POST_MESSAGES,
+                                                HVTLFS_FEATURE_SIGNAL_EVENTS};
+    struct hvtlfs_config config;
+
+    (void)state;
+    hvtlfs_config_init(&config);
+    config.connection_count = 5;
+    assert_int_equal(hvti_connection_count(&config, 0), 0);
+    for (uint32_t feature = 0; feature < HVTLFS_FEATURE_COUNT; feature++) {
+        bool user = false;
+
+        for (size_t i = 0; i < 3; i++) {
+            user = user || users[i] == feature;
+        }
+        assert_int_equal(hvti_connection_count(&config, UINT64_C(1) << feature), user ? 5 : 0);
+    }
+}
+
 /* ---- Connections: one row only, so that one that leaks is missed ---- */
 
 static void start_with_one_row(void)
@@ -366,6 +410,8 @@ int main(void)
         cmocka_unit_test(test_the_last_free_buffer_is_found_from_anywhere),
         cmocka_unit_test(test_a_pool_has_as_many_as_it_was_given),
         cmocka_unit_test(test_rights_are_counted),
+        cmocka_unit_test(test_the_upper_sints_share_what_is_left),
+        cmocka_unit_test(test_rows_for_connections_need_a_user),
         cmocka_unit_test(test_an_id_given_twice_holds_on_to_nothing),
         cmocka_unit_test(test_a_connection_that_was_used_can_be_removed),
         cmocka_unit_test(test_a_removal_kicks_those_that_may_have_messages),

@@ -136,7 +136,10 @@ static void test_a_register_written_again_moves_nothing(void **state)
 
         make(copies);
         before = sequence_at(PAGE);
+        model_host_clear_events(fixture.host);
         expect_write(fixture.vp, HV_X64_MSR_REFERENCE_TSC, PAGE | 0x7FF);
+        expect_write(fixture.vp, HV_X64_MSR_REFERENCE_TSC, PAGE | 0x7FF);
+        assert_int_equal(model_host_event_count(fixture.host), 0);
         expect_read(fixture.vp, HV_X64_MSR_REFERENCE_TSC, PAGE | 0x7FF);
         assert_int_equal(sequence_at(PAGE), before);
         assert_int_equal(count, 0);

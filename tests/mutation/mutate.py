@@ -35,6 +35,9 @@ import program
 SLOWEST = 100000  # microseconds
 FOR_EVER = 3600 * 1000000
 MOST = 250  # tests for a mutant
+ABOUT = {"clock": ("time",), "connection_calls": ("message_buffers",), "deadline": ("stimer",),
+         "host": ("partition",), "messages": ("message_buffers",), "tlb": ("flush",),
+         "tscpage": ("tsc_page", "time"), "vapic": ("lazy_eoi",)}  # tests of a file beside those of its name
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
@@ -53,7 +56,8 @@ class Judge:
         """The mutant's tests: what has noticed most in this function, what is about its file, the quickest."""
         kills, stem = self.kills[(mutant.path, mutant.function.name)], os.path.basename(mutant.path)[:-2]
         tests = sorted(self.bench.tests_at(mutant), key=self.bench.cost.get)
-        near = [t for t in tests if kills[t] or self.bench.names[t].startswith(stem)]
+        about = (stem, "device_details", *ABOUT.get(stem, ()))
+        near = [t for t in tests if kills[t] or self.bench.names[t].startswith(about)]
         near.sort(key=lambda t: (-kills[t], self.bench.cost[t]))
         return near + self.others(tests, set(near))
 
