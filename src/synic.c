@@ -111,16 +111,17 @@ static bool copied_slot_free(struct hvtlfs_vp *vp, uint32_t sint)
     struct hvtlfs_partition *partition = vp->partition;
     uint32_t page = page_slot(vp, HVTLFS_OVERLAY_SIM);
     uint32_t offset = sint * HV_MESSAGE_SIZE;
-    uint32_t type = 1;
-    uint32_t before;
+    uint32_t type, before;
 
-    if (hvti_overlay_read(partition, page, offset, &type, sizeof(type)) && type) {
-        (void)copied_or(partition, page, offset + FLAGS_WORD, PENDING_IN_WORD, &before);
-        if (!hvti_overlay_read(partition, page, offset, &type, sizeof(type))) {
-            type = 1;
-        }
+    /* A word that cannot be read may hold anything afterwards, and is a slot that cannot be written. */
+    if (!hvti_overlay_read(partition, page, offset, &type, sizeof(type))) {
+        return false;
     }
-    return !type;
+    if (!type) {
+        return true;
+    }
+    (void)copied_or(partition, page, offset + FLAGS_WORD, PENDING_IN_WORD, &before);
+    return hvti_overlay_read(partition, page, offset, &type, sizeof(type)) && !type;
 }
 
 static bool slot_free(struct hvtlfs_vp *vp, uint32_t sint)

@@ -275,6 +275,21 @@ static void test_time_may_be_set_to_what_it_is(void **state)
     fixture_stop(&fixture);
 }
 
+/* A pause may last until the end of time, and no longer. */
+static void test_a_pause_ends_before_time_does(void **state)
+{
+    uint64_t now;
+
+    (void)state;
+    make(true);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    now = hvtlfs_reference_time(fixture.vp);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, UINT64_MAX - now + 1), HVTLFS_ERR_ARGUMENT);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, UINT64_MAX - now), HVTLFS_OK);
+    assert_int_equal(hvtlfs_reference_time(fixture.vp), UINT64_MAX);
+    fixture_stop(&fixture);
+}
+
 /* A partition that tells no time needs no clock, on no host. */
 static void without_clocks(struct hvtlfs_config *config)
 {
@@ -386,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_looking_at_the_time_gives_no_value_away),
         cmocka_unit_test(test_a_tsc_that_did_not_change_changes_nothing),
         cmocka_unit_test(test_time_may_be_set_to_what_it_is),
+        cmocka_unit_test(test_a_pause_ends_before_time_does),
         cmocka_unit_test(test_a_partition_without_clocks_is_moved),
         cmocka_unit_test(test_a_guest_with_reenlightenment_needs_the_rate),
         cmocka_unit_test(test_no_change_samples_under_a_valid_page),

@@ -3,6 +3,7 @@
 #include "guest_call.h"
 #include "synic_fixture.h"
 
+#include <hvtlfs/describe.h>
 #include <hvtlfs/time.h>
 #include <hvtlfs/trace.h>
 
@@ -163,6 +164,40 @@ static void test_overlays(void **state)
     fixture_stop(&fixture);
 }
 
+static void test_registers(void **state)
+{
+    uint64_t value = 77;
+
+    (void)state;
+    make("hypercall,vpindex");
+    expect_write(fixture.vp, HV_X64_MSR_GUEST_OS_ID, LINUX_ID);
+    expect(HVTLFS_EVENT_MSR_WRITE, 0, HV_X64_MSR_GUEST_OS_ID, LINUX_ID, HVTLFS_MSR_DONE);
+    expect_read(fixture.vp, HV_X64_MSR_GUEST_OS_ID, LINUX_ID);
+    expect(HVTLFS_EVENT_MSR_READ, 0, HV_X64_MSR_GUEST_OS_ID, LINUX_ID, HVTLFS_MSR_DONE);
+    expect_write_fault(fixture.vp, HV_X64_MSR_VP_INDEX, 5);
+    expect(HVTLFS_EVENT_MSR_WRITE, 0, HV_X64_MSR_VP_INDEX, 5, HVTLFS_MSR_FAULT);
+    /* A read that faults has no value to tell. */
+    assert_int_equal(hvtlfs_msr_read(fixture.vp, HV_X64_MSR_EOM, &value), HVTLFS_MSR_FAULT);
+    expect(HVTLFS_EVENT_MSR_READ, 0, HV_X64_MSR_EOM, 0, HVTLFS_MSR_FAULT);
+    fixture_stop(&fixture);
+}
+
+/* A value that the register refuses is a fault like one of a register that is not there. */
+static void test_faults_are_counted(void **state)
+{
+    struct hvtlfs_counters counters = {.size = sizeof(counters)};
+
+    (void)state;
+    make("hypercall,synic,vpindex,time-ref-count");
+    expect_write_fault(fixture.vp, HV_X64_MSR_VP_INDEX, 5);
+    expect_write_fault(fixture.vp, HV_X64_MSR_SINT0, 15); /* a vector below 16 */
+    expect_read_fault(fixture.vp, HV_X64_MSR_CRASH_P0);
+    expect_write(fixture.vp, HV_X64_MSR_SINT0, 16);
+    assert_int_equal(hvtlfs_read_counters(fixture.vp, &counters), HVTLFS_OK);
+    assert_int_equal(counters.msr_faults, 3);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +207,8 @@ int main(void)
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_emulation_of_the_tsc),
         cmocka_unit_test(test_overlays),
+        cmocka_unit_test(test_registers),
+        cmocka_unit_test(test_faults_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

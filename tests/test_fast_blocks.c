@@ -6,6 +6,8 @@
  */
 #include "guest_call.h"
 
+#include <hvtlfs/describe.h>
+
 #define CODE 0x1234u
 
 static struct fixture fixture;
@@ -18,6 +20,8 @@ static struct {
     uint8_t header[576];
     uint8_t list[96];
     uint16_t status;
+    uint32_t done;
+    uint32_t first;
 } seen;
 
 /* Output byte i of the whole list is 0x80 + i. */
@@ -28,6 +32,7 @@ static uint16_t handle(void *context, struct hvtlfs_host_call *call)
     (void)context;
     seen.calls++;
     seen.elements += call->count;
+    seen.first = call->first;
     memcpy(seen.header, call->header, call->header_size);
     if (call->count) {
         memcpy(seen.list, call->elements, (size_t)call->count * handler.element_in);
@@ -35,6 +40,7 @@ static uint16_t handle(void *context, struct hvtlfs_host_call *call)
     for (uint32_t i = 0; i < out; i++) {
         ((uint8_t *)call->output)[i] = (uint8_t)(0x80 + i);
     }
+    call->done = seen.done;
     return seen.status;
 }
 
@@ -190,6 +196,58 @@ static void test_a_call_that_fails_has_no_output(void **state)
     expect_output(&regs, 0, 0);
     assert_int_equal(regs.changed, HVTLFS_CHANGED_RAX);
     fixture_stop(&fixture);
+    /* Nor one that never has any. */
+    make((struct hvtlfs_call_handler){.header = 8});
+    seen.status = HV_STATUS_INVALID_PARAMETER;
+    regs = block(0);
+    call(&regs, HV_STATUS_INVALID_PARAMETER);
+    expect_output(&regs, 0, 0);
+    fixture_stop(&fixture);
+}
+
+/* A list without input of its own, one element at a time: between two there is output, and no result. */
+static void test_output_of_a_call_that_goes_on_changes_its_registers_only(void **state)
+{
+    struct hvtlfs_hypercall_regs regs;
+
+    (void)state;
+    handler =
+        (struct hvtlfs_call_handler){.code = CODE, .rep = true, .element_out = 4, .handle = handle};
+    memset(&seen, 0, sizeof(seen));
+    fixture_prepare(&fixture);
+    fixture.features = "hypercall,xmm-output";
+    fixture.config.calls = &handler;
+    fixture.config.call_count = 1;
+    fixture.config.hypercall_reps = 1;
+    fixture_start(&fixture);
+    regs = block(2);
+    regs.rax = 0x1234;
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_CONTINUE);
+    assert_int_equal(regs.changed, HVTLFS_CHANGED_RCX | HVTLFS_CHANGED_RDX);
+    assert_int_equal(regs.rax, 0x1234);
+    assert_int_equal(regs.rcx, CODE | 0x10000 | UINT64_C(2) << 32 | UINT64_C(1) << 48);
+    expect_output(&regs, 0, 4);
+    assert_int_equal(seen.first, 0);
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_DONE);
+    assert_int_equal(seen.first, 1);
+    assert_int_equal(regs.rax, UINT64_C(2) << 32);
+    fixture_stop(&fixture);
+}
+
+/* In memory, too: what has no input reads none, wherever its address points. */
+static void test_a_list_without_input_reads_nothing(void **state)
+{
+    struct hvtlfs_hypercall_regs regs;
+
+    (void)state;
+    make((struct hvtlfs_call_handler){.rep = true, .element_out = 4});
+    regs = block(3);
+    regs.rcx &= ~UINT64_C(0x10000);
+    regs.rdx = GUEST_UNMAPPED;
+    regs.r8 = GUEST_OUTPUT;
+    call(&regs, UINT64_C(3) << 32);
+    assert_int_equal(model_host_guest_read32(fixture.host, GUEST_OUTPUT + 8), 0x8B8A8988);
+    fixture_stop(&fixture);
 }
 
 /* 17 bytes of input reach into the first of the XMM registers, and ask for the feature. */
@@ -221,6 +279,60 @@ static void test_more_than_16_bytes_of_input_need_the_feature(void **state)
     }
 }
 
+/* A handler that fails and says it did more than it was given did what it was given. */
+static void test_a_handler_cannot_have_done_more_than_there_was(void **state)
+{
+    struct hvtlfs_hypercall_regs regs;
+
+    (void)state;
+    make((struct hvtlfs_call_handler){.rep = true, .element_in = 8});
+    seen.status = HV_STATUS_INVALID_PARAMETER;
+    for (uint32_t done = 0; done < 5; done++) {
+        seen.done = done;
+        regs = block(3);
+        call(&regs, HV_STATUS_INVALID_PARAMETER | (uint64_t)(done < 3 ? done : 3) << 32);
+    }
+    fixture_stop(&fixture);
+}
+
+static void test_a_fault_is_counted(void **state)
+{
+    struct hvtlfs_counters counters = {.size = sizeof(counters)};
+    struct hvtlfs_hypercall_regs regs;
+
+    (void)state;
+    handler = (struct hvtlfs_call_handler){.code = CODE, .header = 24, .handle = handle};
+    fixture_prepare(&fixture);
+    fixture.features = "hypercall";
+    fixture.config.calls = &handler;
+    fixture.config.call_count = 1;
+    fixture_start(&fixture);
+    regs = block(0);
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_UD);
+    assert_int_equal(hvtlfs_read_counters(fixture.vp, &counters), HVTLFS_OK);
+    assert_int_equal(counters.hypercall_faults, 1);
+    fixture_stop(&fixture);
+}
+
+/* Output that cannot be written is output that is still to come: the list goes on at the same element. */
+static void test_elements_whose_output_is_out_of_reach_are_not_done(void **state)
+{
+    struct hvtlfs_hypercall_regs regs;
+    uint64_t control;
+
+    (void)state;
+    make((struct hvtlfs_call_handler){.rep = true, .element_out = 4});
+    regs = block(3);
+    regs.rcx &= ~UINT64_C(0x10000);
+    regs.r8 = GUEST_UNMAPPED;
+    control = regs.rcx;
+    assert_int_equal(hvtlfs_hypercall(fixture.vp, &regs), HVTLFS_HYPERCALL_INTERCEPT);
+    assert_int_equal(regs.rcx, control);
+    assert_int_equal(regs.fault_gpa, GUEST_UNMAPPED);
+    assert_int_equal(regs.fault_access, HVTLFS_ACCESS_WRITE);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +341,11 @@ int main(void)
         cmocka_unit_test(test_input_and_output_together_have_112_bytes),
         cmocka_unit_test(test_only_registers_that_output_reaches_change),
         cmocka_unit_test(test_a_call_that_fails_has_no_output),
+        cmocka_unit_test(test_output_of_a_call_that_goes_on_changes_its_registers_only),
+        cmocka_unit_test(test_a_list_without_input_reads_nothing),
+        cmocka_unit_test(test_elements_whose_output_is_out_of_reach_are_not_done),
+        cmocka_unit_test(test_a_handler_cannot_have_done_more_than_there_was),
+        cmocka_unit_test(test_a_fault_is_counted),
         cmocka_unit_test(test_more_than_16_bytes_of_input_need_the_feature),
     };
 

@@ -2,6 +2,10 @@
 /* The feature table, feature lists, dependencies, and the leaves that follow from them. */
 #include "fixture.h"
 
+#include <stdio.h>
+
+#include <hvtlfs/cpuid.h>
+
 #include "feature_rows.h"
 #include "host.h"
 
@@ -45,8 +49,7 @@ static void every_name_the_table_has_can_be_read_back(void **state)
     (void)state;
     for (feature = 0; feature < HVTLFS_FEATURE_COUNT; feature++) {
         hvtlfs_feature_list_minimal(&list);
-        assert_int_equal(parse(hvtlfs_feature_name((enum hvtlfs_feature)feature), NULL),
-                         HVTLFS_OK);
+        assert_int_equal(parse(hvtlfs_feature_name((enum hvtlfs_feature)feature), NULL), HVTLFS_OK);
         assert_true(has((enum hvtlfs_feature)feature));
         assert_non_null(hvtlfs_feature_summary((enum hvtlfs_feature)feature));
     }
@@ -143,7 +146,8 @@ static void every_bit_a_feature_shows_is_one_the_tlfs_names_and_is_its_own(void 
         int reg, hi;
         const char *name;
     } named[] = {
-#define CPUID_BITS(leaf, reg, hi, lo, name, meaning) {leaf, HVTI_##reg, (hi) == (lo) ? (hi) : -1, #name},
+#define CPUID_BITS(leaf, reg, hi, lo, name, meaning)                                               \
+    {leaf, HVTI_##reg, (hi) == (lo) ? (hi) : -1, #name},
 #include "cpuid_bits.def"
     };
     uint32_t owners[11][4][32] = {{{0}}};
@@ -168,6 +172,98 @@ static void every_bit_a_feature_shows_is_one_the_tlfs_names_and_is_its_own(void 
     }
 }
 
+static void expect_count(const char *value, enum hvtlfs_status status, uint32_t count)
+{
+    char text[64];
+
+    (void)snprintf(text, sizeof(text), "spinlocks=%s", value);
+    hvtlfs_feature_list_minimal(&list);
+    assert_int_equal(parse(text, NULL), status);
+    if (!status) {
+        assert_int_equal(list.spin_count, count);
+    }
+}
+
+/* What stands beside the digits in ASCII is none. */
+static void numbers_are_decimal_or_hexadecimal(void **state)
+{
+    static const char *const wrong[] = {"0x",    "0x/", "0x:", "0x@",         "0xg",       "0x`",
+                                        "0xG",   "/",   ":",   "a",           "5x5",       "1x5",
+                                        "0x0x5", "x5",  "-1",  "0x100000000", "4294967296"};
+
+    (void)state;
+    expect_count("0", HVTLFS_OK, 0);
+    expect_count("9", HVTLFS_OK, 9);
+    expect_count("10", HVTLFS_OK, 10);
+    expect_count("0x0", HVTLFS_OK, 0);
+    expect_count("0x9", HVTLFS_OK, 9);
+    expect_count("0xa", HVTLFS_OK, 10);
+    expect_count("0XA", HVTLFS_OK, 10);
+    expect_count("0xf", HVTLFS_OK, 15);
+    expect_count("0xF0", HVTLFS_OK, 240);
+    expect_count("4294967295", HVTLFS_OK, UINT32_MAX);
+    expect_count("0xFFFFFFFF", HVTLFS_OK, UINT32_MAX);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        expect_count(wrong[i], HVTLFS_ERR_FEATURE_VALUE, 0);
+    }
+}
+
+/* What a feature is said to show is what the leaves show with it alone. */
+static void the_bits_of_a_feature_are_those_of_its_leaves(void **state)
+{
+    (void)state;
+    for (uint32_t feature = 0; feature < HVTLFS_FEATURE_COUNT; feature++) {
+        struct hvtlfs_cpuid_identity identity = {.cpuid_base = 0x40000000};
+        uint32_t told[11][4] = {{0}};
+        struct hvtlfs_cpuid_bit bit;
+        size_t count = 0;
+
+        while (hvtlfs_feature_cpuid_bit((enum hvtlfs_feature)feature, count, &bit)) {
+            assert_in_range(bit.leaf, 0x40000003, 0x4000000A);
+            told[bit.leaf - 0x40000000][bit.reg] |= UINT32_C(1) << bit.bit;
+            count++;
+            assert_true(count < 8);
+        }
+        for (size_t beyond = count; beyond < 16; beyond++) {
+            assert_false(hvtlfs_feature_cpuid_bit((enum hvtlfs_feature)feature, beyond, &bit));
+        }
+        hvtlfs_features_add(&identity.features, (enum hvtlfs_feature)feature);
+        for (uint32_t leaf = 3; leaf <= 10; leaf += leaf == 4 ? 6 : 1) {
+            struct hvtlfs_cpuid_regs regs;
+
+            assert_true(hvtlfs_cpuid_leaf(&identity, 0x40000000 + leaf, &regs));
+            assert_int_equal(regs.eax, told[leaf][0]);
+            assert_int_equal(leaf == 4 ? 0 : regs.ebx, told[leaf][1]);
+            assert_int_equal(regs.ecx, told[leaf][2]);
+            assert_int_equal(regs.edx, told[leaf][3]);
+        }
+    }
+    assert_false(hvtlfs_feature_cpuid_bit(HVTLFS_FEATURE_COUNT, 0, &(struct hvtlfs_cpuid_bit){0}));
+}
+
+/* Each thing that a host must give has a phrase of its own, and they end. */
+static void what_a_host_must_give_is_listed_once(void **state)
+{
+    (void)state;
+    for (uint32_t feature = 0; feature < HVTLFS_FEATURE_COUNT; feature++) {
+        const char *needs[33] = {NULL};
+        size_t count = 0;
+
+        while ((needs[count] = hvtlfs_feature_host_need((enum hvtlfs_feature)feature, count))) {
+            for (size_t i = 0; i < count; i++) {
+                assert_string_not_equal(needs[i], needs[count]);
+            }
+            count++;
+            assert_true(count < 32);
+        }
+        assert_int_equal(count, __builtin_popcount(hvti_feature_rows[feature].host));
+        assert_null(hvtlfs_feature_host_need((enum hvtlfs_feature)feature, count + 1));
+    }
+    assert_string_equal(hvtlfs_feature_host_need(HVTLFS_FEATURE_CRASH, 0),
+                        "the host gives no crash");
+    assert_null(hvtlfs_feature_host_need(HVTLFS_FEATURE_CRASH, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +279,9 @@ int main(void)
                                minimal),
         cmocka_unit_test_setup(every_bit_a_feature_shows_is_one_the_tlfs_names_and_is_its_own,
                                minimal),
+        cmocka_unit_test(numbers_are_decimal_or_hexadecimal),
+        cmocka_unit_test(the_bits_of_a_feature_are_those_of_its_leaves),
+        cmocka_unit_test(what_a_host_must_give_is_listed_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

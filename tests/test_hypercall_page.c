@@ -40,8 +40,7 @@ static void page_with_vmcall_ends_in_a_near_return(void **state)
 static void page_with_vmmcall_ends_in_a_near_return(void **state)
 {
     (void)state;
-    assert_int_equal(hvtlfs_hypercall_page_assemble(page, HVTLFS_TRAP_VMMCALL, NULL, 0),
-                     HVTLFS_OK);
+    assert_int_equal(hvtlfs_hypercall_page_assemble(page, HVTLFS_TRAP_VMMCALL, NULL, 0), HVTLFS_OK);
     expect_page("\x0F\x01\xD9\xC3", 4); /* AMD APM: VMMCALL is 0F 01 D9 */
 }
 
@@ -51,10 +50,14 @@ static void page_takes_a_hosts_own_trap_of_1_to_16_bytes(void **state)
 
     (void)state;
     memset(code, 0x90, sizeof(code));
-    assert_int_equal(hvtlfs_hypercall_page_assemble(page, HVTLFS_TRAP_CUSTOM,
-                                                    (const uint8_t *)"\xE6\x5A", 2),
-                     HVTLFS_OK);
+    assert_int_equal(
+        hvtlfs_hypercall_page_assemble(page, HVTLFS_TRAP_CUSTOM, (const uint8_t *)"\xE6\x5A", 2),
+        HVTLFS_OK);
     expect_page("\xE6\x5A\xC3", 3);
+    assert_int_equal(
+        hvtlfs_hypercall_page_assemble(page, HVTLFS_TRAP_CUSTOM, (const uint8_t *)"\xCC", 1),
+        HVTLFS_OK);
+    expect_page("\xCC\xC3", 2);
     assert_int_equal(hvtlfs_hypercall_page_assemble(page, HVTLFS_TRAP_CUSTOM, code, 16), HVTLFS_OK);
     expect_page("\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\x90\xC3", 17);
 }

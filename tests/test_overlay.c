@@ -45,8 +45,8 @@ static void start(bool copies)
         .gpa = places,
         .slot_count = SLOTS,
         .partition_kinds = 1u << HVTLFS_OVERLAY_HYPERCALL | 1u << HVTLFS_OVERLAY_REFERENCE_TSC,
-        .vp_kinds = 1u << HVTLFS_OVERLAY_VP_ASSIST | 1u << HVTLFS_OVERLAY_SIM |
-                    1u << HVTLFS_OVERLAY_SIEF,
+        .vp_kinds =
+            1u << HVTLFS_OVERLAY_VP_ASSIST | 1u << HVTLFS_OVERLAY_SIM | 1u << HVTLFS_OVERLAY_SIEF,
     };
     partition.vps = vps;
     hvti_lock(&partition); /* every function of the module wants it */
@@ -120,8 +120,8 @@ static void step(void)
         bool done = false;
 
         slot_word[slot] = random32();
-        assert_true(
-            hvti_overlay_cas32(&partition, slot, 0, &expected, slot_word[slot], &done) && done);
+        assert_true(hvti_overlay_cas32(&partition, slot, 0, &expected, slot_word[slot], &done) &&
+                    done);
     } else {
         hvti_overlay_reset(&partition, slot);
         slot_place[slot] = HVTI_NOWHERE;
@@ -168,6 +168,130 @@ static void a_failed_exchange_is_undone(void **state)
         model_host_fail(host, 0, false);
         expect_all_as_in_the_model();
     }
+    stop();
+}
+
+/* ---- Whole pages ---- */
+
+/* Byte i of the page with that number: no two pages and no two pieces of one look alike. */
+static uint8_t byte_of(uint32_t page, uint32_t i)
+{
+    return (uint8_t)(page * 37 + i / 256 * 11 + i);
+}
+
+static void fill_whole(uint8_t *bytes, uint32_t page)
+{
+    for (uint32_t i = 0; i < HVTLFS_PAGE_SIZE; i++) {
+        bytes[i] = byte_of(page, i);
+    }
+}
+
+static void expect_whole(const uint8_t *bytes, uint32_t page)
+{
+    for (uint32_t i = 0; i < HVTLFS_PAGE_SIZE; i++) {
+        if (bytes[i] != byte_of(page, i)) {
+            fail_msg("page %u differs at %u", page, i);
+        }
+    }
+}
+
+/* What the guest sees at a place, and what it sees of each slot through the library. */
+static void expect_seen(uint32_t place, uint32_t page)
+{
+    static uint8_t bytes[HVTLFS_PAGE_SIZE];
+
+    assert_int_equal(model_host_guest_read(host, gpa_of(place), bytes, sizeof(bytes)),
+                     MODEL_ACCESS_OK);
+    expect_whole(bytes, page);
+}
+
+static void expect_content(uint32_t slot, uint32_t page)
+{
+    static uint8_t bytes[HVTLFS_PAGE_SIZE];
+
+    for (uint32_t i = 0; i < HVTLFS_PAGE_SIZE; i += 512) {
+        assert_true(hvti_overlay_read(&partition, slot, i, bytes + i, 512));
+    }
+    expect_whole(bytes, page);
+}
+
+static void start_whole(void)
+{
+    start(true);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        fill_whole(pages + i * HVTLFS_PAGE_SIZE, i);
+    }
+    for (uint32_t i = 0; i < PLACES; i++) {
+        fill_whole(model_host_ram(host, gpa_of(i)), 100 + i);
+    }
+}
+
+/* Slot 5 covers slot 4 covers slot 3 covers memory, put there in an order that exchanges each with each. */
+static void copied_pages_are_whole(void **state)
+{
+    static const uint32_t order[] = {4, 3, 5};
+    uint32_t word, expected;
+    bool done;
+
+    (void)state;
+    start_whole();
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(hvti_overlay_move(&partition, order[i], gpa_of(0)));
+        for (uint32_t slot = 3; slot < 6; slot++) {
+            expect_content(slot, slot);
+        }
+    }
+    /* A word of each, wherever its bytes are now. */
+    for (uint32_t slot = 3; slot < 6; slot++) {
+        assert_true(hvti_overlay_read(&partition, slot, 3 * 256 + 8, &expected, 4));
+        word = expected;
+        assert_true(hvti_overlay_cas32(&partition, slot, 3 * 256 + 8, &word, ~expected, &done));
+        assert_true(done);
+        assert_true(hvti_overlay_read(&partition, slot, 3 * 256 + 8, &word, 4));
+        assert_int_equal(word, ~expected);
+        assert_true(hvti_overlay_write(&partition, slot, 3 * 256 + 8, &expected, 4));
+        expect_content(slot, slot);
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(hvti_overlay_move(&partition, order[i], HVTI_NOWHERE));
+    }
+    for (uint32_t slot = 3; slot < 6; slot++) {
+        expect_whole(pages + slot * HVTLFS_PAGE_SIZE, slot);
+    }
+    expect_seen(0, 100);
+    stop();
+}
+
+/* Whichever of its reads and writes fails, both pages are whole as they were. */
+static void a_failed_exchange_leaves_whole_pages(void **state)
+{
+    (void)state;
+    start_whole();
+    for (uint64_t n = 1; n <= 32; n++) {
+        model_host_fail(host, n, false);
+        assert_false(hvti_overlay_move(&partition, 4, gpa_of(1)));
+        model_host_fail(host, 0, false);
+        expect_seen(1, 101);
+        expect_whole(pages + 4 * HVTLFS_PAGE_SIZE, 4);
+    }
+    assert_true(hvti_overlay_move(&partition, 4, gpa_of(1)));
+    expect_seen(1, 4);
+    stop();
+}
+
+/* Memory that is gone takes the page with it: the slot is free, and empty. */
+static void a_reset_over_memory_that_is_gone_frees_the_slot(void **state)
+{
+    static const uint8_t nothing[HVTLFS_PAGE_SIZE];
+
+    (void)state;
+    start_whole();
+    assert_true(hvti_overlay_move(&partition, 4, gpa_of(1)));
+    model_host_fail(host, 1, true);
+    hvti_overlay_reset(&partition, 4);
+    model_host_fail(host, 0, false);
+    assert_int_equal(hvti_overlay_gpa(&partition, 4), HVTI_NOWHERE);
+    assert_memory_equal(pages + 4 * HVTLFS_PAGE_SIZE, nothing, sizeof(nothing));
     stop();
 }
 
@@ -227,6 +351,9 @@ int main(void)
         cmocka_unit_test(stacks_of_mapped_overlays_come_and_go_in_any_order),
         cmocka_unit_test(stacks_of_copied_overlays_come_and_go_in_any_order),
         cmocka_unit_test(a_failed_exchange_is_undone),
+        cmocka_unit_test(copied_pages_are_whole),
+        cmocka_unit_test(a_failed_exchange_leaves_whole_pages),
+        cmocka_unit_test(a_reset_over_memory_that_is_gone_frees_the_slot),
         cmocka_unit_test(a_host_that_refuses_keeps_what_it_showed),
         cmocka_unit_test(a_compare_exchange_that_meets_another_value_tells_it),
         cmocka_unit_test(slots_are_numbered_by_partition_then_vp_then_kind),

@@ -5,6 +5,7 @@
  */
 #include "fixture.h"
 
+#include <hvtlfs/state.h>
 #include <hvtlfs/time.h>
 
 #define GHZ UINT64_C(1000000000)
@@ -143,6 +144,79 @@ static void test_a_reset_ends_emulation(void **state)
     }
 }
 
+/* ---- A load is a migration where the host is another ---- */
+
+static void load_at(uint64_t hz)
+{
+    static uint8_t bytes[1 << 16];
+    size_t size;
+
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_save(fixture.partition, bytes, sizeof(bytes), &size, NULL),
+                     HVTLFS_OK);
+    fixture_stop(&fixture);
+    fixture_prepare(&fixture);
+    fixture.options.tsc_hz = hz;
+    fixture.options.tsc = 5000;
+    fixture.config.invariant_tsc = true;
+    fixture.config.apic_hz = 200000000;
+    fixture.features = "time,frequencies,reenlightenment,tsc-invariant";
+    fixture_start(&fixture);
+    assert_int_equal(hvtlfs_state_load(fixture.partition, bytes, size, NULL), HVTLFS_OK);
+    assert_int_equal(model_host_interrupt_count(fixture.host, 0), 0);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+}
+
+static void test_a_load_on_another_host_is_a_migration(void **state)
+{
+    static const struct {
+        uint64_t hz;
+        uint32_t interrupts;
+    } hosts[] = {{GHZ, 0}, {2 * GHZ, 1}, {3 * GHZ, 1}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+        (void)start(NULL);
+        expect_write(fixture.vp, HV_X64_MSR_REENLIGHTENMENT_CONTROL, 0x10000 | 0x50);
+        load_at(hosts[i].hz);
+        assert_int_equal(model_host_interrupt_count(fixture.host, 0), hosts[i].interrupts);
+        expect_read(fixture.vp, HV_X64_MSR_TSC_FREQUENCY, hosts[i].hz);
+        fixture_stop(&fixture);
+    }
+}
+
+/* A migration that was under way when the state was saved is one after the load. */
+static void test_a_migration_is_not_forgotten_by_a_load(void **state)
+{
+    (void)state;
+    (void)start(NULL);
+    expect_write(fixture.vp, HV_X64_MSR_REENLIGHTENMENT_CONTROL, 0x10000 | 0x50);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_migrate(fixture.partition, 2 * GHZ, true), HVTLFS_OK);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+    assert_int_equal(model_host_interrupt_count(fixture.host, 0), 1);
+    load_at(2 * GHZ);
+    assert_int_equal(model_host_interrupt_count(fixture.host, 0), 0);
+    fixture_stop(&fixture);
+}
+
+/* The new host is told of emulation that is in force; after a pause it knows. */
+static void test_a_new_host_is_told_of_emulation(void **state)
+{
+    (void)state;
+    (void)start(NULL);
+    expect_write(fixture.vp, HV_X64_MSR_TSC_EMULATION_CONTROL, 1);
+    migrate(2 * GHZ, 1000);
+    model_host_clear_events(fixture.host);
+    assert_int_equal(hvtlfs_freeze(fixture.partition), HVTLFS_OK);
+    assert_int_equal(hvtlfs_thaw(fixture.partition, 0), HVTLFS_OK);
+    assert_int_equal(model_host_events_of(fixture.host, MODEL_EVENT_TSC_EMULATION), 0);
+    load_at(2 * GHZ);
+    assert_true(hvtlfs_tsc_emulation_in_force(fixture.partition));
+    assert_int_equal(model_host_events_of(fixture.host, MODEL_EVENT_TSC_EMULATION), 1);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +229,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_interrupt, start, stop),
         cmocka_unit_test_setup_teardown(test_behind_the_origin_the_line_goes_down, start, stop),
         cmocka_unit_test_setup_teardown(test_a_reset_ends_emulation, start, stop),
+        cmocka_unit_test(test_a_load_on_another_host_is_a_migration),
+        cmocka_unit_test(test_a_migration_is_not_forgotten_by_a_load),
+        cmocka_unit_test(test_a_new_host_is_told_of_emulation),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -295,6 +295,31 @@ static void test_offset_is_twos_complement(void **state)
     assert_int_equal(hvtlfs_reftime_from_tsc(0, 20000000, (uint64_t)-5), UINT64_MAX - 4);
 }
 
+/* By hand: at 2^63 a unit is two ticks; at 10^7 * 2^64 / 10^9, rounded down, a little more than 100. */
+static void test_first_tsc_of_round_numbers(void **state)
+{
+    static const struct {
+        uint64_t units, scale, tsc;
+    } rows[] = {
+        {0, UINT64_C(1) << 63, 0},
+        {1, UINT64_C(1) << 63, 2},
+        {3, UINT64_C(1) << 63, 6},
+        {1, UINT64_C(184467440737095516), 101},
+        {2, UINT64_C(184467440737095516), 201},
+        {1, UINT64_C(3) << 62, 2}, /* 4 / 3 */
+        {2, UINT64_C(3) << 62, 3}, /* 8 / 3 */
+        {3, UINT64_C(3) << 62, 4},
+    };
+    uint64_t tsc;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_int_equal(hvtlfs_reftime_first_tsc(rows[i].units + 5, rows[i].scale, 5, &tsc),
+                         HVTLFS_OK);
+        assert_int_equal(tsc, rows[i].tsc);
+    }
+}
+
 static void test_first_tsc_of_a_time_out_of_reach(void **state)
 {
     uint64_t tsc = 42;
@@ -341,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_scale_of_a_power_of_two_is_without_error),
         cmocka_unit_test(test_scale_exists_above_10_mhz_only),
         cmocka_unit_test(test_offset_is_twos_complement),
+        cmocka_unit_test(test_first_tsc_of_round_numbers),
         cmocka_unit_test(test_first_tsc_of_a_time_out_of_reach),
         cmocka_unit_test(test_division_by_nothing_returns),
         cmocka_unit_test(test_exact_time_of_a_slow_tsc),

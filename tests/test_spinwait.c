@@ -297,6 +297,12 @@ static void a_vp_that_notified_counts_as_spinning_until_it_runs_again(void **sta
     hvtlfs_vp_running(fixture.vp);
     hvtlfs_vp_preempted(fixture.vp);
     assert_int_equal(hvtlfs_spin_wait_advice(vp(1), 0x1FFF), 0);
+    hvtlfs_vp_running(fixture.vp);
+    /* Also where the VP's index is not that of its bank. */
+    fixture.vp = vp(1);
+    assert_int_equal(call(0x10008, 0x1FFF), HV_STATUS_SUCCESS);
+    hvtlfs_vp_preempted(vp(1));
+    assert_int_equal(hvtlfs_spin_wait_advice(vp(2), 0x3FFE), 1);
 }
 
 static void a_reset_forgets(void **state)

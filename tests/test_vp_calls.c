@@ -242,6 +242,68 @@ static void test_an_index_comes_with_zeros_behind_it(void **state)
     expect_status(HV_STATUS_INVALID_PARAMETER);
 }
 
+/* ---- HvCallGetVpRegisters, HvCallSetVpRegisters ---- */
+
+static enum hvtlfs_answer any_value(void *context, uint32_t vp_index, uint32_t name,
+                                    struct hvtlfs_register *value)
+{
+    (void)context;
+    (void)vp_index;
+    (void)name;
+    value->half[0] = 1;
+    asked++;
+    return HVTLFS_ANSWER_OK;
+}
+
+static enum hvtlfs_answer any_write(void *context, uint32_t vp_index, uint32_t name,
+                                    const struct hvtlfs_register *value)
+{
+    (void)context;
+    (void)vp_index;
+    (void)name;
+    (void)value;
+    asked++;
+    return HVTLFS_ANSWER_OK;
+}
+
+static void take_registers(struct hvtlfs_config *config)
+{
+    config->ops.get_register = any_value;
+    config->ops.set_register = any_write;
+}
+
+static void expect_register(uint32_t name, uint16_t status, uint32_t questions)
+{
+    for (int write = 0; write < 2; write++) {
+        guest_prepare(&call, write ? HvCallSetVpRegisters : HvCallGetVpRegisters, write ? 48 : 20,
+                      write ? 0 : 16);
+        call.reps = 1;
+        call.input.qwords[0] = HV_PARTITION_ID_SELF;
+        call.input.qwords[1] = HV_VP_INDEX_SELF;
+        call.input.qwords[2] = name;
+        asked = 0;
+        expect_status(status);
+        assert_int_equal(asked, questions);
+    }
+}
+
+/* The host is asked for architectural registers that the TLFS names, and for nothing else (7.9.1). */
+static void test_the_host_is_asked_for_architectural_registers_only(void **state)
+{
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = EVERY_CALL;
+    fixture.adjust = take_registers;
+    fixture_start(&fixture);
+    expect_register(HvX64RegisterRax, HV_STATUS_SUCCESS, 1);
+    expect_register(HvX64RegisterRip, HV_STATUS_SUCCESS, 1);
+    expect_register(HvRegisterVsmVpStatus, HV_STATUS_ACCESS_DENIED, 0);
+    expect_register(HvRegisterExplicitSuspend, HV_STATUS_ACCESS_DENIED, 0);
+    expect_register(0x0002FFFF, HV_STATUS_INVALID_PARAMETER, 0); /* between two families */
+    expect_register(0x000FFFFF, HV_STATUS_INVALID_PARAMETER, 0);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +317,7 @@ int main(void)
                                         stop),
         cmocka_unit_test_setup_teardown(test_a_set_and_its_flag_come_together, start, stop),
         cmocka_unit_test_setup_teardown(test_an_index_comes_with_zeros_behind_it, start, stop),
+        cmocka_unit_test(test_the_host_is_asked_for_architectural_registers_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

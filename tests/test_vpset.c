@@ -240,10 +240,57 @@ static void indices_beyond_the_maximum_are_in_no_set(void **state)
     assert_int_equal(hvtlfs_vp_set_next(&set, UINT32_MAX), HVTLFS_NO_VP);
 }
 
+/* A set that was used before forgets everything. */
+static void a_parsed_set_has_nothing_of_the_one_before(void **state)
+{
+    const uint64_t contents[] = {2};
+    struct hvtlfs_vp_set set, all;
+
+    (void)state;
+    hvtlfs_vp_set_clear(&all);
+    hvtlfs_vp_set_add(&all, 1);
+    memset(&set, 0xFF, sizeof(set));
+    assert_int_equal(hvtlfs_vp_set_parse(&set, HvGenericSetAll, 0, NULL, 0, &all), HVTLFS_OK);
+    assert_int_equal(hvtlfs_vp_set_count(&set), 1);
+    assert_true(hvtlfs_vp_set_has(&set, 1));
+    memset(&set, 0xFF, sizeof(set));
+    assert_int_equal(hvtlfs_vp_set_parse(&set, HvGenericSetSparse4k, 8, contents, 1, NULL),
+                     HVTLFS_OK);
+    assert_int_equal(hvtlfs_vp_set_count(&set), 1);
+    assert_true(hvtlfs_vp_set_has(&set, 3 * 64 + 1));
+}
+
+/* Numbers beyond 4095 are in no set, and touch nothing behind it. */
+static void indices_out_of_range_touch_nothing(void **state)
+{
+    static const uint32_t beyond[] = {4096, 4097, 4160, 8192, UINT32_MAX};
+    struct {
+        struct hvtlfs_vp_set set;
+        uint64_t behind[2];
+    } memory;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(beyond) / sizeof(beyond[0]); i++) {
+        memset(&memory, 0xFF, sizeof(memory));
+        hvtlfs_vp_set_remove(&memory.set, beyond[i]);
+        assert_int_equal(hvtlfs_vp_set_count(&memory.set), 4096);
+        assert_int_equal(memory.behind[0], UINT64_MAX);
+        assert_int_equal(memory.behind[1], UINT64_MAX);
+        memset(&memory, 0, sizeof(memory));
+        hvtlfs_vp_set_add(&memory.set, beyond[i]);
+        assert_true(hvtlfs_vp_set_is_empty(&memory.set));
+        assert_int_equal(memory.behind[0], 0);
+        assert_int_equal(memory.behind[1], 0);
+        assert_false(hvtlfs_vp_set_has(&memory.set, beyond[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_parsed_set_is_what_the_guest_wrote),
+        cmocka_unit_test(a_parsed_set_has_nothing_of_the_one_before),
+        cmocka_unit_test(indices_out_of_range_touch_nothing),
         cmocka_unit_test(algebra_agrees_with_flags),
         cmocka_unit_test(adding_and_removing_agrees_with_flags),
         cmocka_unit_test(encoding_and_parsing_gives_the_same_set),

@@ -9,9 +9,10 @@ same; tests/mutation/equivalent lists those, with the reason.
 All unit tests and all mutants are one program. Which tests reach a line is measured once; only they run,
 those first that have told most mutants of the same function, each with a limit on its processor time. A
 mutant that does not compile is not counted. Results are kept in DIR (build-mutate): a run that was
-interrupted goes on where it was, and only what has changed is tried again. --again forgets survivors. The
-dozen tests that take more than a tenth of a second are not asked, but with --thorough: what only a random
-walk notices wants a test with a name.
+interrupted goes on where it was, and only what has changed is tried again. --again tries survivors
+again but for those. Not asked but with --thorough: the dozen tests that take more than a tenth of a
+second, for what only a random walk notices wants a test with a name; and where more than 250 tests of
+other subjects reach a line, all but 250 of them.
 
 FILE is a name such as src/tlb.c; without one, all of src/. --sample takes N of each file's mutants, by a
 seed that is printed; --chosen takes the chosen ones alone. Exit status: 0, 1 if the score is below --min,
@@ -33,6 +34,10 @@ import program
 
 SLOWEST = 100000  # microseconds
 FOR_EVER = 3600 * 1000000
+MOST = 250  # tests for a mutant
+ABOUT = {"clock": ("time",), "connection_calls": ("message_buffers",), "deadline": ("stimer",),
+         "host": ("partition",), "messages": ("message_buffers",), "tlb": ("flush",),
+         "tscpage": ("tsc_page", "time"), "vapic": ("lazy_eoi",)}  # tests of a file beside those of its name
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
@@ -42,15 +47,30 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 class Judge:
     """Servers that run mutants, and what is known of which test notices what."""
 
-    def __init__(self, bench, results, log):
-        self.bench, self.results, self.log = bench, results, log
+    def __init__(self, bench, results, log, most):
+        self.bench, self.results, self.log, self.most = bench, results, log, most
         self.kills = collections.defaultdict(collections.Counter)
         self.lock = threading.Lock()
 
     def order(self, mutant):
-        """The mutant's tests: first those that have noticed most in this function, then the quickest."""
-        kills = self.kills[(mutant.path, mutant.function.name)]
-        return sorted(self.bench.tests_at(mutant), key=lambda t: (-kills[t], self.bench.cost[t]))
+        """The mutant's tests: what has noticed most in this function, what is about its file, the quickest."""
+        kills, stem = self.kills[(mutant.path, mutant.function.name)], os.path.basename(mutant.path)[:-2]
+        tests = sorted(self.bench.tests_at(mutant), key=self.bench.cost.get)
+        about = (stem, "device_details", *ABOUT.get(stem, ()))
+        near = [t for t in tests if kills[t] or self.bench.names[t].startswith(about)]
+        near.sort(key=lambda t: (-kills[t], self.bench.cost[t]))
+        return near + self.others(tests, set(near))
+
+    def others(self, tests, near):
+        """The others, one of each program in turn, so that a few of them have seen much."""
+        turns = collections.Counter()
+        ranked = []
+        for test in tests:
+            group = self.bench.names[test].split(":")[0]
+            if test not in near:
+                ranked.append((turns[group], self.bench.cost[test], test))
+                turns[group] += 1
+        return [test for _, _, test in sorted(ranked)[:self.most]]
 
     def ask(self, server, mutant):
         tests = self.order(mutant)
@@ -116,12 +136,17 @@ def load_results(path):
     return results
 
 
+def place_of(mutant):
+    """What tests/mutation/equivalent names a mutant by."""
+    return mutant.path, mutant.function.name, mutant.before, mutant.after
+
+
 def summary(wanted, results, equivalent):
     """Each file's numbers, the survivors, and which of the equivalents were found to survive."""
     files, survivors, used = {}, [], set()
     for mutant in wanted:
         entry = results[mutant.key]
-        place = (mutant.path, mutant.function.name, mutant.before, mutant.after)
+        place = place_of(mutant)
         row = files.setdefault(mutant.path, {"killed": 0, "survived": 0, "equivalent": 0})
         if entry["outcome"] != "survived":
             row["killed"] += 1
@@ -194,14 +219,14 @@ def main():
     wanted = wanted_of(bench, options)
     path = os.path.join(options.work, "results.jsonl")
     results = load_results(path)
-    todo = [m for m in wanted if m.key not in results or (options.again and
-                                                          results[m.key]["outcome"] == "survived")]
+    equivalent = {(e["file"], e["function"], e["before"], e["after"])
+                  for e in mutants.read_pairs(os.path.join(HERE, "equivalent"))}
+    todo = [m for m in wanted if m.key not in results or
+            (options.again and results[m.key]["outcome"] == "survived" and place_of(m) not in equivalent)]
     print(f"mutate: {len(wanted)} mutants, {len(todo)} to try, {len(bench.names)} tests, seed {options.seed}",
           file=sys.stderr)
     with open(path, "a", encoding="utf-8") as log:
-        Judge(bench, results, log).all(todo, options.jobs)
-    equivalent = {(e["file"], e["function"], e["before"], e["after"]): e["words"]
-                  for e in mutants.read_pairs(os.path.join(HERE, "equivalent"))}
+        Judge(bench, results, log, None if options.thorough else MOST).all(todo, options.jobs)
     files, survivors, used = summary(wanted, results, equivalent)
     total = {name: sum(row[name] for row in files.values()) for name in ("killed", "survived", "equivalent")}
     if options.json:
