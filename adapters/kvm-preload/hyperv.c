@@ -209,6 +209,8 @@ static void populate(struct vm *vm)
     }
 }
 
+/* A trapped VMCALL is a hypercall of ours whatever it was meant for: a guest that may make KVM's, for an IPI or
+ * to wake another, has the page's OUT instead. */
 static void configure(struct hvtlfs_kvm_config *config, struct vm *vm, const struct vcpu *vcpu,
                       struct hvtlfs_vp_config *vps)
 {
@@ -218,7 +220,7 @@ static void configure(struct hvtlfs_kvm_config *config, struct vm *vm, const str
     config->vcpu_fd = vcpu->object.fd;
     config->context = vm;
     config->ioctl = pass;
-    config->trap = own_trap();
+    config->trap = vcpu->shows_kvm ? HVTLFS_KVM_TRAP_OUT : own_trap();
     config->msr_exits = vm->msr_exits;
     config->msr_filter = vm->filter;
     config->partition.features = features_of(vcpu);

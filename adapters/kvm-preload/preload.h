@@ -99,6 +99,7 @@ struct vcpu {
     bool synic;    /* KVM_CAP_HYPERV_SYNIC or _SYNIC2 */
     bool enforce;  /* KVM_CAP_HYPERV_ENFORCE_CPUID */
     struct hvtlfs_cpuid_regs leaves[LEAVES];
+    bool shows_kvm; /* KVM's own leaves beside them: its hypercalls are the kernel's */
     uint64_t msrs[MSR_COUNT]; /* what the program has set, where the library does not hold it */
     bool msr_is_set[MSR_COUNT];
     uint64_t timers[HV_SYNIC_STIMER_COUNT]; /* configurations that wait for their count */

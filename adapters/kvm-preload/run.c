@@ -44,9 +44,11 @@ static void finish(struct vcpu *vcpu)
 
 /* ---- Hypercalls that KVM hands to the program ---- */
 
-static bool is_trap(const struct kvm_run *run)
+static bool is_trap(const struct vcpu *vcpu)
 {
-    return own_trap() == HVTLFS_KVM_TRAP_OUT
+    const struct kvm_run *run = vcpu->run;
+
+    return hvtlfs_kvm_trap_used(vcpu->vm->hv) == HVTLFS_KVM_TRAP_OUT
                ? run->exit_reason == KVM_EXIT_IO && run->io.port == PORT &&
                      run->io.direction == KVM_EXIT_IO_OUT
                : run->exit_reason == KVM_EXIT_XEN && run->xen.type == KVM_EXIT_XEN_HCALL;
@@ -147,7 +149,7 @@ static bool call_for_program(struct vcpu *vcpu, struct call *call)
     struct kvm_regs regs;
     struct kvm_sregs sregs;
 
-    if (!is_trap(vcpu->run) || real_ioctl(vcpu->object.fd, KVM_GET_REGS, &regs) != 0 ||
+    if (!is_trap(vcpu) || real_ioctl(vcpu->object.fd, KVM_GET_REGS, &regs) != 0 ||
         !(may_be_programs(regs.rcx) || may_be_programs(regs.rax)) ||
         real_ioctl(vcpu->object.fd, KVM_GET_SREGS, &sregs) != 0) {
         return false;

@@ -88,13 +88,24 @@ void vcpu_free(struct vcpu *vcpu)
     object_put(&vm->object);
 }
 
+/* Where programs put KVM's leaves: in front, or behind those of Hyper-V. */
+static bool is_kvms(const struct kvm_cpuid_entry2 *entry)
+{
+    static const char signature[12] = "KVMKVMKVM";
+
+    return (entry->function & 0xFFFF00FF) == MSR_FIRST && memcmp(&entry->ebx, signature, 4) == 0 &&
+           memcmp(&entry->ecx, signature + 4, 4) == 0 && memcmp(&entry->edx, signature + 8, 4) == 0;
+}
+
 /* The program's leaves are its own: they go on as they are, and say what the guest may have. */
 static void leaves_note(struct vcpu *vcpu, const struct kvm_cpuid2 *cpuid)
 {
     memset(vcpu->leaves, 0, sizeof vcpu->leaves);
+    vcpu->shows_kvm = false;
     for (uint32_t i = 0; i < cpuid->nent; i++) {
         const struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
 
+        vcpu->shows_kvm = vcpu->shows_kvm || is_kvms(entry);
         if (entry->function >= MSR_FIRST && entry->function - MSR_FIRST < LEAVES) {
             vcpu->leaves[entry->function - MSR_FIRST] =
                 (struct hvtlfs_cpuid_regs){entry->eax, entry->ebx, entry->ecx, entry->edx};

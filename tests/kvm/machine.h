@@ -14,6 +14,7 @@
 enum {
     PORT = 0x10,
     PORT_FAULT = 0x11,
+    VECTOR_UD = 6,
     VECTOR_GP = 13,
     HANDLER_GPA = 0x1100,
     STACK_GPA = 0x4000,

@@ -268,6 +268,91 @@ static void the_programs_own_filter_stays_in_force(void **state)
     machine_close(&machine);
 }
 
+/* ---- KVM's own hypercalls ---- */
+
+static void nothing(int signal)
+{
+    (void)signal;
+}
+
+/* What says that the hypervisor is KVM, behind the leaves of Hyper-V or in place of them. */
+static void leaves_with_kvms(const struct machine *machine, int vcpu, bool hyperv)
+{
+    static union {
+        struct kvm_cpuid2 head;
+        uint8_t room[sizeof(struct kvm_cpuid2) + ENTRIES * sizeof(struct kvm_cpuid_entry2)];
+    } cpuid;
+    struct kvm_cpuid_entry2 kvms = {.function = hyperv ? 0x40000100 : 0x40000000};
+
+    memcpy(&kvms.ebx, "KVMK", 4);
+    memcpy(&kvms.ecx, "VMKV", 4);
+    memcpy(&kvms.edx, "M", 1);
+    cpuid.head.nent = ENTRIES - 1;
+    assert_int_equal(ioctl(machine->kvm, KVM_GET_SUPPORTED_HV_CPUID, &cpuid), 0);
+    cpuid.head.nent = hyperv ? cpuid.head.nent : 0;
+    cpuid.head.entries[cpuid.head.nent++] = kvms;
+    assert_int_equal(ioctl(vcpu, KVM_SET_CPUID2, &cpuid), 0);
+}
+
+/* mov eax, number; vmmcall, or vmcall on Intel's; out PORT, eax; jmp $ */
+static void code_calls(const struct machine *machine, uint32_t number)
+{
+    uint8_t code[] = {0x66, 0xB8, 0, 0, 0, 0, 0x0F, 0x01, 0xD9, 0x66, 0xE7, PORT, 0xEB, 0xFE};
+
+    memcpy(code + 2, &number, sizeof number);
+    code[8] = __builtin_cpu_is("intel") ? 0xC1 : 0xD9;
+    memcpy(machine->ram + CODE_GPA, code, sizeof code);
+}
+
+enum called { CALLED_FAULT = 1, CALLED_NOTHING = 2 }; /* in place of RAX, shifted out of its way */
+
+static uint64_t call_result(const struct vcpu *vcpu)
+{
+    if (vcpu->run->io.port == PORT_FAULT) {
+        return (uint64_t)CALLED_FAULT << 32;
+    }
+    return port_value(vcpu);
+}
+
+/* What came of it, or that nothing did in so many seconds: a KVM that emulates may not know the instruction. */
+static uint64_t called(bool hyperv, uint32_t number, unsigned seconds)
+{
+    struct sigaction action = {.sa_handler = nothing};
+    struct machine machine;
+    struct vcpu vcpu;
+    uint64_t result = (uint64_t)CALLED_NOTHING << 32;
+
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, hyperv);
+    leaves_with_kvms(&machine, vcpu.fd, hyperv);
+    code_calls(&machine, number);
+    handler_put(&machine, VECTOR_UD);
+    (void)sigaction(SIGALRM, &action, NULL);
+    (void)alarm(seconds);
+    if (ioctl(vcpu.fd, KVM_RUN, 0) == 0) {
+        assert_int_equal(vcpu.run->exit_reason, KVM_EXIT_IO);
+        result = call_result(&vcpu);
+    }
+    (void)alarm(0);
+    (void)signal(SIGALRM, SIG_DFL);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+    return result;
+}
+
+static void kvms_own_hypercalls_are_the_kernels(void **state)
+{
+    const uint32_t poll = 1;
+    const uint32_t unknown = 0x777;
+
+    (void)state;
+    if (called(false, poll, 2) == (uint64_t)CALLED_NOTHING << 32) {
+        skip();
+    }
+    assert_int_equal(called(true, poll, 100), called(false, poll, 100));
+    assert_int_equal(called(true, unknown, 100), called(false, unknown, 100));
+}
+
 /* ---- vCPUs that come, go, and are called ---- */
 
 static void a_vcpu_made_later_has_its_vp(void **state)
@@ -318,11 +403,6 @@ static void threads_come_and_go(void **state)
     }
     vcpu_close(&machine, &vcpu);
     machine_close(&machine);
-}
-
-static void nothing(int signal)
-{
-    (void)signal;
 }
 
 static volatile bool left;
@@ -766,6 +846,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(msrs_set_while_another_vcpu_starts_are_what_they_were_set_to),
         cmocka_unit_test(a_guest_without_leaves_has_no_msrs),
         cmocka_unit_test(the_programs_own_filter_stays_in_force),
+        cmocka_unit_test(kvms_own_hypercalls_are_the_kernels),
         cmocka_unit_test(a_vcpu_made_later_has_its_vp),
         cmocka_unit_test(threads_come_and_go),
         cmocka_unit_test(a_signal_brings_a_spinning_guest_out),
