@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -258,6 +259,20 @@ static void a_call_by_number_is_a_call(void **state)
     end(&machine, &vcpu);
 }
 
+/* As a library does that is loaded while the program runs. */
+static void a_function_found_by_its_name_is_ours(void **state)
+{
+    int (*call)(int, unsigned long, ...);
+    void *found = dlsym(RTLD_DEFAULT, "ioctl");
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+    (void)state;
+    assert_non_null(found);
+    memcpy(&call, &found, sizeof call); /* ISO C has no cast for it */
+    assert_int_equal(call(kvm, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV_SYNIC2), 1);
+    (void)close(kvm);
+}
+
 /* ---- Over sockets ---- */
 
 static void fd_send(int socket, int fd)
@@ -452,6 +467,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_program_gets_the_numbers_it_would_get_without_us),
         cmocka_unit_test(the_device_is_known_by_any_name),
         cmocka_unit_test(a_call_by_number_is_a_call),
+        cmocka_unit_test(a_function_found_by_its_name_is_ours),
         cmocka_unit_test(a_vcpu_received_over_a_socket_is_the_same),
         cmocka_unit_test(a_device_opened_by_another_process_is_one),
         cmocka_unit_test(a_device_inherited_by_another_program_is_one),
