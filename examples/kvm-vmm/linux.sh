@@ -113,7 +113,7 @@ model=host,kvm=off,hv-relaxed,hv-vpindex,hv-time,hv-frequencies,hv-runtime,hv-cr
 model+=,hv-synic,hv-stimer,hv-stimer-direct,hv-tlbflush,hv-ipi,hv-xmm-input,hv-spinlocks=0xfff
 
 qemu_job() {
-    printf "%s\ttimeout 400 hvtlfs kvm run -- /usr/bin/qemu-system-x86_64 -L /qemu -M microvm -accel kvm -cpu %s \
+    printf "%s\ttimeout 400 hvtlfs kvm run -- /usr/bin/qemu-system-x86_64 -L /qemu -M microvm,rtc=on -accel kvm -cpu %s \
 -smp %s -m 256 -nodefaults -display none -no-reboot -serial file:/dev/ttyS1 -kernel /bed-kernel \
 -initrd /guest.initrd -append '%s'\n" "$1" "$model" "$2" "$3"
 }
@@ -137,8 +137,9 @@ job() {
 jobs_of() {
     local words='console=ttyS0 reboot=k panic=-1 nokaslr'
     if [[ ${boots[0]} == qemu-* ]]; then
-        qemu_job qemu-one 1 "$words hvt=time,work"
-        qemu_job qemu-two 2 "$words hvt=time,work"
+        words+=' nowatchdog hvt=time,work' # a busy machine can make the bed very slow
+        qemu_job qemu-one 1 "$words"
+        qemu_job qemu-two 2 "$words"
         return
     fi
     job one "--append '$words hvt=time,work'"
