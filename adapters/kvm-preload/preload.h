@@ -115,6 +115,9 @@ int real_ioctl(int fd, unsigned long request, void *argument);
 int real_close(int fd);
 int real_fcntl(int fd, int command, long argument);
 
+/* statistics.c: with HVTLFS_KVM_STATISTICS in the environment, a line for each VM when it ends. */
+void statistics_say(struct vm *vm);
+
 /* A line on standard error. */
 void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -138,6 +141,7 @@ struct object *object_get(int fd, bool in_haste);
 void object_put(struct object *object);
 void object_hold(struct object *object);
 void object_born(struct object *object);
+void objects_each(void (*visit)(struct object *object)); /* with the table's lock */
 
 /* offer.c: what this KVM with libhvtlfs can offer; found out once. */
 bool offered(void);

@@ -77,6 +77,15 @@ void object_born(struct object *object)
     (void)pthread_mutex_unlock(&lock);
 }
 
+void objects_each(void (*visit)(struct object *object))
+{
+    (void)pthread_mutex_lock(&lock);
+    for (struct object *object = all; object != NULL; object = object->next) {
+        visit(object);
+    }
+    (void)pthread_mutex_unlock(&lock);
+}
+
 /* With the lock. */
 static void unlist(const struct object *object)
 {

@@ -70,6 +70,7 @@ static void filter_free(struct kvm_msr_filter *filter)
 /* The last descriptor of the VM and of its vCPUs is closed. */
 void vm_free(struct vm *vm)
 {
+    statistics_say(vm);
     lines_drop(vm);
     hvtlfs_kvm_destroy(vm->hv);
     for (size_t i = 0; i < MOST_CONNECTIONS; i++) {
