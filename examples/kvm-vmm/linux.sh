@@ -16,6 +16,9 @@ build=$1
 work=$2
 guest=$root/adapters/qemu/guest
 
+boots=(one two bare)
+[[ ${3-} == --qemu ]] && boots=(qemu-one qemu-two qemu-vmbus)
+
 passed=0
 failed=0
 problems=
@@ -30,6 +33,9 @@ make_initrd() {
     for program in work clock; do
         gcc -O2 -static -pthread -Wall -Wextra -s -o "$tree/bin/$program" "$guest/$program.c" || return
     done
+    if [[ ${boots[0]} == qemu-* ]]; then
+        cp "$work"/kernel/guest/*.ko "$tree/" || return
+    fi
     (cd "$tree" && find . | sort | cpio -o -H newc -R 0:0 --quiet | gzip -1n) >"$work/guest.initrd"
 }
 
@@ -87,12 +93,26 @@ by_hypercalls() {
 of_qemu() {
     enlightened "$1" "$2"
     expect "$1" '^HVT clockevent Hyper-V clockevent'
+    ours "$1"
+}
+
+ours() {
     # The bed's kernel has a Hyper-V of its own: this says that it was ours.
     expect "$1" 'libhvtlfs-kvm-preload: a VM had Hyper-V: .* interrupts [1-9][0-9]*, .* unserved 0'
 }
 
 judge_qemu_one() {
     of_qemu qemu-one 1
+}
+
+# QEMU's VMBus talks to Linux' driver: messages both ways, events, SINTs as interrupt lines.
+judge_qemu_vmbus() {
+    expect qemu-vmbus 'Hypervisor detected: Microsoft Hyper-V'
+    expect qemu-vmbus 'hv_vmbus: Vmbus version:[1-9]'
+    expect qemu-vmbus '^HVT vmbus loaded'
+    expect qemu-vmbus '^HVT vmbus interrupts [1-9]'
+    ours qemu-vmbus
+    healthy qemu-vmbus
 }
 
 judge_qemu_two() {
@@ -105,26 +125,24 @@ judge_bare() {
     refuse bare 'Hyper-V:'
 }
 
-boots=(one two bare)
-[[ ${3-} == --qemu ]] && boots=(qemu-one qemu-two)
-
 # kvm=off: where QEMU shows KVM's own leaves too, Linux takes those. No hv-vapic: docs/KVM.md; and so no
 # hv-enforce-cpuid, for Linux wants the VP assist page of every Hyper-V.
 model=host,kvm=off,hv-relaxed,hv-vpindex,hv-time,hv-frequencies,hv-runtime,hv-crash,hv-reset
 model+=,hv-synic,hv-stimer,hv-stimer-direct,hv-tlbflush,hv-ipi,hv-xmm-input,hv-spinlocks=0xfff
 
+# qemu_job NAME CPUS MACHINE WORDS
 qemu_job() {
-    printf "%s\ttimeout 600 hvtlfs kvm run --statistics -- /usr/bin/qemu-system-x86_64 -L /qemu -M microvm,rtc=on -accel kvm -cpu %s \
--smp %s -m 256 -nodefaults -display none -no-reboot -serial file:/dev/ttyS1 -kernel /bed-kernel \
--initrd /guest.initrd -append '%s'\n" "$1" "$model" "$2" "$3"
+    printf "%s\ttimeout 600 hvtlfs kvm run --statistics -- /usr/bin/qemu-system-x86_64 -L /qemu -accel kvm -cpu %s \
+-smp %s -M %s -m 256 -nodefaults -display none -no-reboot -serial file:/dev/ttyS1 -kernel /bed-kernel \
+-initrd /guest.initrd -append '%s'\n" "$1" "$model" "$2" "$3" "$4"
 }
 
-# What QEMU's smallest machine starts Linux with, the interposer, and the command where they are installed.
+# What QEMU's machines start Linux with, the interposer, and the command where they are installed.
 qemu_files() {
     local file
     rm -rf "$work/roms"
     mkdir -p "$work/roms"
-    for file in /usr/share/{qemu,seabios}/{bios-microvm,linuxboot_dma,pvh}.bin; do
+    for file in /usr/share/{qemu,seabios}/{bios-microvm,bios-256k,kvmvapic,linuxboot_dma,pvh}.bin; do
         [[ -f $file ]] && cp "$file" "$work/roms/"
     done
     files+=("$work/roms=/qemu" "$(command -v qemu-system-x86_64)=/usr/bin/qemu-system-x86_64"
@@ -138,9 +156,10 @@ job() {
 jobs_of() {
     local words='console=ttyS0 reboot=k panic=-1 nokaslr'
     if [[ ${boots[0]} == qemu-* ]]; then
-        words+=' quiet nowatchdog hvt=time,work,dmesg' # the bed is slow, and most of all its serial ports
-        qemu_job qemu-one 1 "$words"
-        qemu_job qemu-two 2 "$words"
+        words+=' quiet nowatchdog' # the bed is slow, and most of all its serial ports
+        qemu_job qemu-one 1 microvm,rtc=on "$words hvt=time,work,dmesg"
+        qemu_job qemu-two 2 microvm,rtc=on "$words hvt=time,work,dmesg"
+        qemu_job qemu-vmbus 1 'pc,hpet=off -device vmbus-bridge' "$words hvt=vmbus,dmesg"
         return
     fi
     job one "--append '$words hvt=time,work'"
@@ -153,6 +172,10 @@ mkdir -p "$work" || exit
     echo "kvm-linux: tests/nested/bed.sh is missing" >&2
     exit 1
 }
+# The guest boots the bed's kernel. What ./dev kvm-nested has fetched serves here too, if it has all that is needed.
+[[ -f $work/kernel/guest/hv_vmbus.ko ]] || rm -rf "$work/kernel"
+[[ -d $work/kernel || ! -f $build/nested/kernel/guest/hv_vmbus.ko ]] || cp -r "$build/nested/kernel" "$work/"
+"$root/tests/nested/bed.sh" --kernel "$work" || exit
 make_initrd || {
     echo "kvm-linux: cannot make the guest's initrd" >&2
     exit 1
@@ -164,9 +187,6 @@ if [[ ${boots[0]} == qemu-* ]]; then
 else
     files+=("$build/bin/example-kvm-vmm")
 fi
-# The bed fetches its kernel into WORK when it is not there yet; the guest boots the same one. What
-# ./dev kvm-nested has fetched serves here too.
-[[ -d $work/kernel || ! -d $build/nested/kernel ]] || cp -r "$build/nested/kernel" "$work/"
 # One processor in the bed: with two, QEMU repeats injected interrupts (docs/KVM.md), which no kernel survives.
 BED_CPUS=${BED_CPUS:-1} BED_TIMEOUT=${BED_TIMEOUT:-1500} "$root/tests/nested/bed.sh" "$work" "$work/jobs" "${files[@]}" || exit
 for name in "${boots[@]}"; do
