@@ -593,6 +593,61 @@ static void a_signal_alone_ends_the_run_wherever_it_comes(void **state)
     machine_close(&machine);
 }
 
+static int mask_tell(int vcpu, const sigset_t *set, uint32_t length)
+{
+    union {
+        struct kvm_signal_mask mask;
+        uint8_t room[sizeof(struct kvm_signal_mask) + sizeof(uint64_t)];
+    } told = {.mask.len = length};
+
+    memcpy(told.mask.sigset, set, sizeof(uint64_t)); /* the kernel's part of it */
+    return ioctl(vcpu, KVM_SET_SIGNAL_MASK, &told) == 0 ? 0 : errno;
+}
+
+/* KVM_SET_SIGNAL_MASK, as older programs use it: blocked outside, let in by KVM_RUN, which leaves it pending. */
+static void a_signal_that_only_the_run_lets_in_ends_it_and_waits(void **state)
+{
+    const struct timespec at_once = {0, 0};
+    struct sigaction action = {.sa_handler = nothing};
+    struct machine machine;
+    struct vcpu vcpu;
+    sigset_t usr1;
+    sigset_t before;
+    sigset_t inside;
+
+    (void)state;
+    (void)sigaction(SIGUSR1, &action, NULL);
+    (void)sigemptyset(&usr1);
+    (void)sigaddset(&usr1, SIGUSR1);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &usr1, &before), 0);
+    inside = before;
+    (void)sigdelset(&inside, SIGUSR1);
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_writes(&machine);
+    assert_int_equal(mask_tell(vcpu.fd, &inside, 4), EINVAL);
+    assert_int_equal(mask_tell(vcpu.fd, &inside, sizeof(uint64_t)), 0);
+    (void)alarm(60);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)pthread_kill(pthread_self(), SIGUSR1);
+        assert_int_equal(ioctl(vcpu.fd, KVM_RUN, 0), -1);
+        assert_int_equal(errno, EINTR);
+        assert_int_equal(sigtimedwait(&usr1, NULL, &at_once), SIGUSR1);
+    }
+    /* Without a mask the thread's own counts: what is blocked there waits, and the guest runs. */
+    assert_int_equal(ioctl(vcpu.fd, KVM_SET_SIGNAL_MASK, NULL), 0);
+    (void)pthread_kill(pthread_self(), SIGUSR1);
+    code_reads(&machine, VP_INDEX);
+    registers_set(vcpu.fd);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(port_value(&vcpu), 0);
+    assert_int_equal(sigtimedwait(&usr1, NULL, &at_once), SIGUSR1);
+    (void)alarm(0);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
 static sigjmp_buf back;
 
 static void jumps(int signal)
@@ -852,6 +907,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_signal_brings_a_spinning_guest_out),
         cmocka_unit_test(a_signal_in_a_served_exit_comes_through_and_nothing_is_done_twice),
         cmocka_unit_test(a_signal_alone_ends_the_run_wherever_it_comes),
+        cmocka_unit_test(a_signal_that_only_the_run_lets_in_ends_it_and_waits),
         cmocka_unit_test(a_handler_may_leave_by_a_jump),
         cmocka_unit_test(without_permission_open_fails_as_ever),
         cmocka_unit_test(a_child_can_do_nothing_to_its_parents_vm),
