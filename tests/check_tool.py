@@ -135,6 +135,8 @@ def check_usage():
            "not found", where="err")
     expect("kvm run with a library that is not there", ["kvm", "run", "--library", "/no/such", "--", "true"], 2,
            "/no/such", where="err")
+    expect("kvm run asks for statistics", ["kvm", "run", "--statistics", "--library", "/dev/null", "--", "sh", "-c",
+                                           "echo said $HVTLFS_KVM_STATISTICS"], 0, "said 1", where="out")
     expect("kvm run passes arguments and status", ["kvm", "run", "--library", "/dev/null", "--", "sh", "-c", "echo $0 $1; exit 7", "a", "-b"],
            7, "a -b", where="out")
     with open("/dev/full", "wb") as full:

@@ -1342,6 +1342,28 @@ static void test_a_mapped_overlay_is_a_read_only_slot_of_its_own(void **state)
     assert_int_equal(hvtlfs_kvm_memory_note(hv, slot, &trouble), HVTLFS_ERR_UNAVAILABLE);
 }
 
+static void test_a_store_of_which_a_part_is_refused_faults_when_it_is_finished(void **state)
+{
+    struct hvtlfs_kvm_config config = configuration();
+    struct kvm_run *store;
+
+    (void)state;
+    config.overlays = HVTLFS_KVM_OVERLAYS_MAPPED;
+    create(&config);
+    identify();
+    store = next_exit(0, KVM_EXIT_MMIO);
+    store->mmio.phys_addr = HYPERCALL_GPA + 0xFFC; /* and four bytes in a page behind it */
+    store->mmio.is_write = 1;
+    assert_int_equal(hvtlfs_kvm_enter(hv, 0), 0);
+    assert_int_equal(run(&fake.vcpus[0]), 0);
+    fake.vcpus[0].parts = 1;
+    fake.vcpus[0].completions = 0;
+    assert_int_equal(hvtlfs_kvm_exit(hv, 0, 0), HVTLFS_KVM_HANDLED);
+    assert_int_equal(fake.vcpus[0].parts, 0);
+    assert_int_equal(fake.vcpus[0].completions, 1);
+    assert_int_equal(fake.vcpus[0].events.exception.nr, 13);
+}
+
 static uint64_t told_gpa, told_size;
 
 static void written(void *context, uint64_t gpa, uint64_t size)
@@ -1622,6 +1644,7 @@ int main(void)
         TEST(test_settling_tells_of_another_part),
         TEST(test_bad_memory_slots_are_refused),
         TEST(test_a_mapped_overlay_is_a_read_only_slot_of_its_own),
+        TEST(test_a_store_of_which_a_part_is_refused_faults_when_it_is_finished),
         TEST(test_a_dirty_log_hears_of_the_librarys_writes),
         TEST(test_time_follows_the_vcpus_tsc),
         TEST(test_time_goes_on_when_the_guest_moves_its_tsc),

@@ -109,7 +109,8 @@ static int start(const struct tool_verb *verb, const char *library, char **progr
         return NOT_FOUND;
     }
     if (is_static(path)) {
-        (void)tool_error(verb, "%s is statically linked, so nothing can be put in front of it", path);
+        (void)tool_error(verb, "%s is statically linked, so nothing can be put in front of it",
+                         path);
         return CANNOT_RUN;
     }
     if (!preload(library)) {
@@ -123,13 +124,16 @@ static int start(const struct tool_verb *verb, const char *library, char **progr
 int verb_kvm(const struct tool_verb *verb, int argc, char **argv)
 {
     const char *library = NULL;
+    bool statistics = false;
     char found[PATH_MAX];
     int status;
     const struct tool_option options[] = {
         {"--library", "FILE", "the library to preload, if not the one beside this command", NULL,
          &library},
+        {"--statistics", NULL, "for each VM that had Hyper-V, say at its end what that took",
+         &statistics, NULL},
     };
-    if (!tool_options(verb, options, 1, &argc, argv, &status)) {
+    if (!tool_options(verb, options, sizeof(options) / sizeof(options[0]), &argc, argv, &status)) {
         return status;
     }
     if (argc < 2 || strcmp(argv[0], "run") != 0) {
@@ -142,6 +146,9 @@ int verb_kvm(const struct tool_verb *verb, int argc, char **argv)
         library = found;
     } else if (access(library, R_OK) != 0) {
         return tool_error(verb, "%s: %s", library, strerror(errno));
+    }
+    if (statistics && setenv("HVTLFS_KVM_STATISTICS", "1", 1) != 0) {
+        return tool_error(verb, "the environment cannot be set");
     }
     argv[argc] = NULL; /* the options that stood here are gone */
     return start(verb, library, argv + 1);

@@ -164,12 +164,26 @@ static void attach(struct vm *vm, struct vcpu *vcpu)
 {
     struct hvtlfs_kvm_error error;
 
-    vcpu->attached =
-        hvtlfs_kvm_vp_attach(vm->hv, vcpu->vp_index, vcpu->fd, vcpu->run, &error) == HVTLFS_OK;
-    if (vcpu->attached) {
-        msrs_replay(vcpu);
-    } else {
+    if (hvtlfs_kvm_vp_attach(vm->hv, vcpu->vp_index, vcpu->object.fd, vcpu->run, &error) !=
+        HVTLFS_OK) {
         tell("vCPU %u has no Hyper-V: %s", vcpu->id, error.text);
+        return;
+    }
+    __atomic_store_n(&vcpu->replays, true, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vcpu->attached, true, __ATOMIC_SEQ_CST);
+}
+
+/* What a program has set comes before anything that the first VP does to the others. One whose lock is
+ * taken is in a call of another thread, which sees to it before it goes on. */
+static void replay_others(struct vm *vm, const struct vcpu *first)
+{
+    for (uint32_t i = 0; i < MOST_VCPUS; i++) {
+        struct vcpu *vcpu = vm->vcpus[i];
+
+        if (vcpu != NULL && vcpu != first && pthread_mutex_trylock(&vcpu->lock) == 0) {
+            (void)vcpu_ready(vcpu);
+            (void)pthread_mutex_unlock(&vcpu->lock);
+        }
     }
 }
 
@@ -195,16 +209,18 @@ static void populate(struct vm *vm)
     }
 }
 
+/* A trapped VMCALL is a hypercall of ours whatever it was meant for: a guest that may make KVM's, for an IPI or
+ * to wake another, has the page's OUT instead. */
 static void configure(struct hvtlfs_kvm_config *config, struct vm *vm, const struct vcpu *vcpu,
                       struct hvtlfs_vp_config *vps)
 {
     hvtlfs_kvm_config_init(config);
     config->kvm_fd = own_kvm();
-    config->vm_fd = vm->fd;
-    config->vcpu_fd = vcpu->fd;
+    config->vm_fd = vm->object.fd;
+    config->vcpu_fd = vcpu->object.fd;
     config->context = vm;
     config->ioctl = pass;
-    config->trap = own_trap();
+    config->trap = vcpu->shows_kvm ? HVTLFS_KVM_TRAP_OUT : own_trap();
     config->msr_exits = vm->msr_exits;
     config->msr_filter = vm->filter;
     config->partition.features = features_of(vcpu);
@@ -225,7 +241,7 @@ static void create(struct vm *vm, const struct vcpu *vcpu)
     struct hvtlfs_kvm_error error = {.text = "out of memory"};
 
     vm->refused = true;
-    if (vps == NULL || vm->fd < 0) {
+    if (vps == NULL) {
         tell("the VM has no Hyper-V: %s", error.text);
     } else if (!vm->has_apic) {
         tell("the VM has no Hyper-V: its local APICs are not the kernel's (KVM_CREATE_IRQCHIP, "
@@ -237,6 +253,7 @@ static void create(struct vm *vm, const struct vcpu *vcpu)
             tell("the VM has no Hyper-V: %s", error.text);
         } else {
             populate(vm);
+            replay_others(vm, vcpu);
             hyperv_age_set(vm);
         }
     }
@@ -258,7 +275,7 @@ struct hvtlfs_kvm *hyperv_wanted(struct vcpu *vcpu)
     if (vm->hv == NULL && !vm->refused && vcpu->leaves[1].eax == HV_CPUID_INTERFACE_HV1) {
         create(vm, vcpu);
     }
-    return vcpu->attached ? vm->hv : NULL;
+    return __atomic_load_n(&vcpu->attached, __ATOMIC_SEQ_CST) ? vm->hv : NULL;
 }
 
 void hyperv_vcpu_added(struct vm *vm, struct vcpu *vcpu)
@@ -270,8 +287,20 @@ void hyperv_vcpu_added(struct vm *vm, struct vcpu *vcpu)
 
 struct hvtlfs_vp *vcpu_vp(const struct vcpu *vcpu)
 {
-    return vcpu->attached ? hvtlfs_partition_vp(hvtlfs_kvm_partition(vcpu->vm->hv), vcpu->vp_index)
-                          : NULL;
+    return __atomic_load_n(&vcpu->attached, __ATOMIC_SEQ_CST)
+               ? hvtlfs_partition_vp(hvtlfs_kvm_partition(vcpu->vm->hv), vcpu->vp_index)
+               : NULL;
+}
+
+/* With the vCPU's lock. */
+struct hvtlfs_vp *vcpu_ready(struct vcpu *vcpu)
+{
+    struct hvtlfs_vp *vp = vcpu_vp(vcpu);
+
+    if (vp != NULL && __atomic_exchange_n(&vcpu->replays, false, __ATOMIC_SEQ_CST)) {
+        msrs_replay(vcpu);
+    }
+    return vp;
 }
 
 /* The rates and offsets are read again; KVM has no word for "changed". While a VP is in the guest that

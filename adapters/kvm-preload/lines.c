@@ -4,7 +4,6 @@
  * their numbers. One thread waits for all of these of a process.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -32,52 +31,64 @@ static int wake = -1;
 
 /* ---- Routes ---- */
 
-static bool route_keep(struct vm *vm, const struct kvm_irq_routing_entry *entry)
+static bool route_keep(struct routes *routes, const struct kvm_irq_routing_entry *entry)
 {
-    if (entry->type != KVM_IRQ_ROUTING_HV_SINT || vm->route_count == MOST_ROUTES) {
+    if (entry->type != KVM_IRQ_ROUTING_HV_SINT || routes->count == MOST_ROUTES) {
         return false;
     }
-    vm->routes[vm->route_count++] =
+    routes->all[routes->count++] =
         (struct route){entry->gsi, entry->u.hv_sint.vcpu, entry->u.hv_sint.sint};
     return true;
 }
 
-/* With the VM's lock. */
-int routing_set(struct vm *vm, const struct kvm_irq_routing *routing)
+/* Those of the program's table that stay here, and the rest for the kernel. */
+static void divide(const struct kvm_irq_routing *told, struct routes *ours,
+                   struct kvm_irq_routing *rest)
 {
-    struct kvm_irq_routing *rest =
-        malloc(sizeof *rest + routing->nr * sizeof(struct kvm_irq_routing_entry));
-    int result;
-
-    if (vm->routes == NULL) {
-        vm->routes = calloc(MOST_ROUTES, sizeof *vm->routes);
-    }
-    if (rest == NULL || vm->routes == NULL) {
-        free(rest);
-        errno = ENOMEM;
-        return -1;
-    }
-    vm->route_count = 0;
-    *rest = (struct kvm_irq_routing){.flags = routing->flags};
-    for (uint32_t i = 0; i < routing->nr; i++) {
-        if (!route_keep(vm, &routing->entries[i])) {
-            rest->entries[rest->nr++] = routing->entries[i];
+    *rest = (struct kvm_irq_routing){.flags = told->flags};
+    for (uint32_t i = 0; i < told->nr; i++) {
+        if (!route_keep(ours, &told->entries[i])) {
+            rest->entries[rest->nr++] = told->entries[i];
         }
     }
-    result = real_ioctl(vm->fd, KVM_SET_GSI_ROUTING, rest);
+}
+
+/* With the VM's lock. What the kernel refuses changes nothing here. */
+int routing_set(struct vm *vm, const struct kvm_irq_routing *routing)
+{
+    struct routes *ours = calloc(1, sizeof *ours);
+    struct kvm_irq_routing *rest =
+        malloc(sizeof *rest + routing->nr * sizeof(struct kvm_irq_routing_entry));
+    int result = -1;
+
+    if (rest == NULL || ours == NULL) {
+        errno = ENOMEM;
+    } else {
+        divide(routing, ours, rest);
+        result = real_ioctl(vm->object.fd, KVM_SET_GSI_ROUTING, rest);
+    }
+    if (result == 0) {
+        struct routes *old = vm->routes;
+
+        vm->routes = ours;
+        ours = old;
+    }
     free(rest);
+    free(ours);
     return result;
 }
 
 static bool route_find(struct vm *vm, uint32_t gsi, struct route *route)
 {
+    const struct routes *routes;
     bool found = false;
 
     (void)pthread_mutex_lock(&vm->lock);
-    for (uint32_t i = 0; !found && i < vm->route_count; i++) {
-        found = vm->routes[i].gsi == gsi;
+    routes = vm->routes;
+    for (uint32_t i = 0; routes != NULL && !found && i < routes->count; i++) {
+        found = routes->all[i].gsi == gsi;
         if (found) {
-            *route = vm->routes[i];
+            *route = routes->all[i];
         }
     }
     (void)pthread_mutex_unlock(&vm->lock);
@@ -187,7 +198,7 @@ static bool watched(void)
 
         return write(wake, &one, sizeof one) > 0;
     }
-    wake = eventfd(0, EFD_CLOEXEC);
+    wake = own_take(eventfd(0, EFD_CLOEXEC));
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     started = wake >= 0 && pthread_create(&thread, NULL, watch, NULL) == 0;
@@ -203,10 +214,10 @@ static bool watched(void)
 static void line_close(size_t i)
 {
     if (lines[i].event >= 0) {
-        (void)real_close(lines[i].event);
+        own_close(lines[i].event);
     }
     if (lines[i].resample >= 0) {
-        (void)real_close(lines[i].resample);
+        own_close(lines[i].resample);
     }
     lines[i] = lines[--line_count];
 }
@@ -240,8 +251,8 @@ static int line_new(struct vm *vm, const struct kvm_irqfd *told, const struct ro
                           route->vp_index,
                           route->sint,
                           (int)told->fd,
-                          fcntl((int)told->fd, F_DUPFD_CLOEXEC, 0),
-                          resamples ? fcntl((int)told->resamplefd, F_DUPFD_CLOEXEC, 0) : -1};
+                          own_copy((int)told->fd),
+                          resamples ? own_copy((int)told->resamplefd) : -1};
     if (line->event < 0 || (resamples && line->resample < 0) || !watched()) {
         int why = errno;
 

@@ -27,7 +27,7 @@ static bool is_synthetic(uint32_t number)
 
 static uint64_t tsc_hz(const struct vcpu *vcpu)
 {
-    int khz = real_ioctl(vcpu->fd, KVM_GET_TSC_KHZ, NULL);
+    int khz = real_ioctl(vcpu->object.fd, KVM_GET_TSC_KHZ, NULL);
 
     return khz > 0 ? (uint64_t)khz * 1000 : 0;
 }
@@ -119,13 +119,17 @@ static bool is_count(uint32_t number)
 }
 
 /* A timer is enabled by its configuration only where its count is there already (TLFS 12.5.1), and
- * programs restore the count last: what was set is set once more behind it. */
+ * programs restore the count last: a configuration that was set just before is set once more behind it. */
 static void timer_set(struct vcpu *vcpu, struct hvtlfs_vp *vp, uint32_t number, uint64_t value)
 {
+    uint32_t timer = (number - HV_X64_MSR_STIMER0_CONFIG) / 2;
+
     if (is_config(number)) {
-        vcpu->msrs[number - MSR_FIRST] = value;
-    } else if (is_count(number) && value != 0) {
-        (void)!hvtlfs_msr_write(vp, number - 1, vcpu->msrs[number - 1 - MSR_FIRST]);
+        vcpu->timers[timer] = value;
+        vcpu->timer_waits[timer] = true;
+    } else if (is_count(number) && value != 0 && vcpu->timer_waits[timer]) {
+        (void)!hvtlfs_msr_write(vp, number - 1, vcpu->timers[timer]);
+        vcpu->timer_waits[timer] = false;
     }
 }
 
@@ -165,9 +169,9 @@ void msrs_replay(struct vcpu *vcpu)
 
 /* ---- Lists: in their order, up to the first that fails ---- */
 
-static bool one_get(const struct vcpu *vcpu, struct kvm_msr_entry *entry)
+static bool one_get(struct vcpu *vcpu, struct kvm_msr_entry *entry)
 {
-    struct hvtlfs_vp *vp = vcpu_vp(vcpu);
+    struct hvtlfs_vp *vp = vcpu_ready(vcpu);
     uint64_t value = 0;
     bool got = vp != NULL ? live_get(vcpu, vp, entry->index, &value)
                           : kept_get(vcpu, entry->index, &value);
@@ -178,7 +182,7 @@ static bool one_get(const struct vcpu *vcpu, struct kvm_msr_entry *entry)
 
 static bool one_set(struct vcpu *vcpu, const struct kvm_msr_entry *entry)
 {
-    struct hvtlfs_vp *vp = vcpu_vp(vcpu);
+    struct hvtlfs_vp *vp = vcpu_ready(vcpu);
 
     return vp != NULL ? live_set(vcpu, vp, entry->index, entry->data)
                       : kept_set(vcpu, entry->index, entry->data);
@@ -207,7 +211,7 @@ static int kernels(const struct vcpu *vcpu, unsigned long request, struct kvm_ms
     }
     part->nmsrs = count;
     memcpy(part->entries, entries, count * sizeof *entries);
-    done = real_ioctl(vcpu->fd, request, part);
+    done = real_ioctl(vcpu->object.fd, request, part);
     if (done > 0) {
         memcpy(entries, part->entries, (size_t)done * sizeof *entries);
     }

@@ -124,16 +124,14 @@ static void try_out(int vm)
 
 static void find_out(void)
 {
-    struct hvtlfs_kvm_error error;
+    struct hvtlfs_kvm_error error = {.text = "no descriptor is free"};
     int vm;
 
-    kvm = hvtlfs_kvm_open(NULL, &error);
+    kvm = own_take(hvtlfs_kvm_open(NULL, &error));
     if (kvm < 0) {
         tell("Hyper-V is not offered: %s", error.text);
         return;
     }
-    /* It was opened through our own open(): it is not the program's. */
-    (void)table_drop(kvm);
     most_vcpus = real_ioctl(kvm, KVM_CHECK_EXTENSION, (void *)(intptr_t)KVM_CAP_MAX_VCPUS);
     vm = real_ioctl(kvm, KVM_CREATE_VM, NULL);
     if (vm < 0 || real_ioctl(vm, KVM_CREATE_IRQCHIP, NULL) != 0) {
@@ -146,7 +144,7 @@ static void find_out(void)
     }
 }
 
-/* hvtlfs_kvm_open() comes back here through our open(); that must not wait for itself. */
+/* hvtlfs_kvm_open() comes back here through our ioctl(); that must not wait for itself. */
 static _Thread_local bool looking;
 
 bool offered(void)

@@ -5,7 +5,6 @@
  * here, after the instruction of KVM's own exit is finished, because they take its place in kvm_run.
  */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -38,30 +37,18 @@ static void finish(struct vcpu *vcpu)
 
     (void)__atomic_compare_exchange_n(&vcpu->run->immediate_exit, &expected, OURS, false,
                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    (void)real_ioctl(vcpu->fd, KVM_RUN, NULL);
+    (void)real_ioctl(vcpu->object.fd, KVM_RUN, NULL);
     (void)__atomic_compare_exchange_n(&vcpu->run->immediate_exit, &ours, 0, false, __ATOMIC_SEQ_CST,
                                       __ATOMIC_SEQ_CST);
 }
 
-/* Whole programs block all signals in their vCPUs' threads. */
-static void let_kicks_in(void)
-{
-    static _Thread_local bool done;
-    sigset_t kick;
-
-    if (!done) {
-        (void)sigemptyset(&kick);
-        (void)sigaddset(&kick, SIGRTMIN + 4);
-        (void)pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
-        done = true;
-    }
-}
-
 /* ---- Hypercalls that KVM hands to the program ---- */
 
-static bool is_trap(const struct kvm_run *run)
+static bool is_trap(const struct vcpu *vcpu)
 {
-    return own_trap() == HVTLFS_KVM_TRAP_OUT
+    const struct kvm_run *run = vcpu->run;
+
+    return hvtlfs_kvm_trap_used(vcpu->vm->hv) == HVTLFS_KVM_TRAP_OUT
                ? run->exit_reason == KVM_EXIT_IO && run->io.port == PORT &&
                      run->io.direction == KVM_EXIT_IO_OUT
                : run->exit_reason == KVM_EXIT_XEN && run->xen.type == KVM_EXIT_XEN_HCALL;
@@ -162,9 +149,9 @@ static bool call_for_program(struct vcpu *vcpu, struct call *call)
     struct kvm_regs regs;
     struct kvm_sregs sregs;
 
-    if (!is_trap(vcpu->run) || real_ioctl(vcpu->fd, KVM_GET_REGS, &regs) != 0 ||
+    if (!is_trap(vcpu) || real_ioctl(vcpu->object.fd, KVM_GET_REGS, &regs) != 0 ||
         !(may_be_programs(regs.rcx) || may_be_programs(regs.rax)) ||
-        real_ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) != 0) {
+        real_ioctl(vcpu->object.fd, KVM_GET_SREGS, &sregs) != 0) {
         return false;
     }
     call_read(&regs, in_64(&sregs), call);
@@ -197,14 +184,14 @@ static void take_reply(struct vcpu *vcpu)
         return;
     }
     vcpu->replies = false;
-    if (real_ioctl(vcpu->fd, KVM_GET_REGS, &regs) != 0) {
+    if (real_ioctl(vcpu->object.fd, KVM_GET_REGS, &regs) != 0) {
         return;
     }
     regs.rax = vcpu->replies_in_32 ? result & 0xFFFFFFFF : result;
     if (vcpu->replies_in_32) {
         regs.rdx = result >> 32;
     }
-    (void)real_ioctl(vcpu->fd, KVM_SET_REGS, &regs);
+    (void)real_ioctl(vcpu->object.fd, KVM_SET_REGS, &regs);
 }
 
 /* ---- Other exits that are the program's ---- */
@@ -286,7 +273,7 @@ static bool once(struct vcpu *vcpu, struct hvtlfs_kvm *hv, int *result)
     struct call call;
     uint32_t written;
 
-    *result = real_ioctl(vcpu->fd, KVM_RUN, NULL);
+    *result = real_ioctl(vcpu->object.fd, KVM_RUN, NULL);
     if (*result == 0 && call_for_program(vcpu, &call)) {
         exit_with_call(vcpu, &call);
         return true;
@@ -309,9 +296,10 @@ static bool once(struct vcpu *vcpu, struct hvtlfs_kvm *hv, int *result)
     return leaves_exit(vcpu, written);
 }
 
+/* What else interrupts is a kick of ours. */
 static bool program_wants_out(const struct vcpu *vcpu)
 {
-    return __atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST) == 1;
+    return __atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_SEQ_CST) == 1 || signal_waits(vcpu);
 }
 
 /* KVM, too, finishes the instruction first, which may have another part for the program. */
@@ -330,7 +318,8 @@ static int run_served(struct vcpu *vcpu, struct hvtlfs_kvm *hv)
 
     for (;;) {
         if (hvtlfs_kvm_enter(hv, vcpu->vp_index) == 0) {
-            if (once(vcpu, hv, &result)) {
+            if (once(vcpu, hv, &result) &&
+                (result == 0 || errno != EINTR || program_wants_out(vcpu))) {
                 return result;
             }
         } else if (errno != EINTR) {
@@ -341,7 +330,7 @@ static int run_served(struct vcpu *vcpu, struct hvtlfs_kvm *hv)
     }
 }
 
-int vcpu_run(struct vcpu *vcpu)
+static int run_or_serve(struct vcpu *vcpu)
 {
     struct hvtlfs_kvm *hv;
 
@@ -349,9 +338,20 @@ int vcpu_run(struct vcpu *vcpu)
     hv = hyperv_wanted(vcpu);
     (void)pthread_mutex_unlock(&vcpu->vm->lock);
     if (hv == NULL) {
-        return real_ioctl(vcpu->fd, KVM_RUN, NULL);
+        return real_ioctl(vcpu->object.fd, KVM_RUN, NULL);
     }
-    let_kicks_in();
+    (void)vcpu_ready(vcpu);
+    memset(vcpu->timer_waits, 0, sizeof vcpu->timer_waits); /* from here on they are the guest's */
     take_reply(vcpu);
     return run_served(vcpu, hv);
+}
+
+int vcpu_run(struct vcpu *vcpu, const sigset_t *before)
+{
+    int result;
+
+    (void)pthread_mutex_lock(&vcpu->lock);
+    result = signals_admit(vcpu, before) != 0 ? -1 : run_or_serve(vcpu);
+    (void)pthread_mutex_unlock(&vcpu->lock);
+    return result;
 }

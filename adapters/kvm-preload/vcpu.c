@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a program does with a vCPU. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,7 +16,7 @@ static bool run_map(struct vcpu *vcpu)
     if (size < (int)sizeof(struct kvm_run)) {
         return false;
     }
-    run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+    run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->object.fd, 0);
     if (run == MAP_FAILED) {
         return false;
     }
@@ -45,12 +44,13 @@ struct vcpu *vcpu_new(struct vm *vm, int fd, uint32_t id)
     if (vcpu == NULL) {
         return NULL;
     }
-    *vcpu = (struct vcpu){.object = {KIND_VCPU, 1}, .vm = vm, .fd = fd, .id = id};
+    *vcpu = (struct vcpu){
+        .object = {.kind = KIND_VCPU, .references = 1, .fd = own_copy(fd)}, .vm = vm, .id = id};
     (void)pthread_mutex_init(&vcpu->lock, NULL);
     object_hold(&vm->object);
     (void)pthread_mutex_lock(&vm->lock);
     vcpu->vp_index = vm->vcpu_count;
-    seated = run_map(vcpu) && seat(vm, vcpu);
+    seated = vcpu->object.fd >= 0 && run_map(vcpu) && seat(vm, vcpu);
     if (seated) {
         vm->vcpu_count++;
         hyperv_vcpu_added(vm, vcpu);
@@ -60,6 +60,7 @@ struct vcpu *vcpu_new(struct vm *vm, int fd, uint32_t id)
         object_put(&vcpu->object);
         return NULL;
     }
+    object_born(&vcpu->object);
     return vcpu;
 }
 
@@ -81,18 +82,30 @@ void vcpu_free(struct vcpu *vcpu)
     if (vcpu->run != NULL) {
         (void)munmap(vcpu->run, vcpu->run_size);
     }
+    own_close(vcpu->object.fd);
     (void)pthread_mutex_destroy(&vcpu->lock);
     free(vcpu);
     object_put(&vm->object);
+}
+
+/* Where programs put KVM's leaves: in front, or behind those of Hyper-V. */
+static bool is_kvms(const struct kvm_cpuid_entry2 *entry)
+{
+    static const char signature[12] = "KVMKVMKVM";
+
+    return (entry->function & 0xFFFF00FF) == MSR_FIRST && memcmp(&entry->ebx, signature, 4) == 0 &&
+           memcmp(&entry->ecx, signature + 4, 4) == 0 && memcmp(&entry->edx, signature + 8, 4) == 0;
 }
 
 /* The program's leaves are its own: they go on as they are, and say what the guest may have. */
 static void leaves_note(struct vcpu *vcpu, const struct kvm_cpuid2 *cpuid)
 {
     memset(vcpu->leaves, 0, sizeof vcpu->leaves);
+    vcpu->shows_kvm = false;
     for (uint32_t i = 0; i < cpuid->nent; i++) {
         const struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
 
+        vcpu->shows_kvm = vcpu->shows_kvm || is_kvms(entry);
         if (entry->function >= MSR_FIRST && entry->function - MSR_FIRST < LEAVES) {
             vcpu->leaves[entry->function - MSR_FIRST] =
                 (struct hvtlfs_cpuid_regs){entry->eax, entry->ebx, entry->ecx, entry->edx};
@@ -134,25 +147,6 @@ static int enable_cap(struct vcpu *vcpu, int fd, struct kvm_enable_cap *cap)
     }
 }
 
-/* The signal of our kicks must get through whatever the program lets through. */
-static int signal_mask_set(int fd, const struct kvm_signal_mask *told)
-{
-    union {
-        struct kvm_signal_mask mask;
-        uint8_t room[sizeof(struct kvm_signal_mask) + sizeof(uint64_t)];
-    } ours;
-    uint64_t bits;
-
-    if (told == NULL || told->len != sizeof bits) {
-        return real_ioctl(fd, KVM_SET_SIGNAL_MASK, (void *)(uintptr_t)told);
-    }
-    memcpy(&bits, told->sigset, sizeof bits);
-    bits &= ~(UINT64_C(1) << (SIGRTMIN + 4 - 1));
-    ours.mask.len = sizeof bits;
-    memcpy(ours.mask.sigset, &bits, sizeof bits);
-    return real_ioctl(fd, KVM_SET_SIGNAL_MASK, &ours);
-}
-
 static int tsc_control_set(struct vcpu *vcpu, int fd, void *argument)
 {
     int result = real_ioctl(fd, KVM_SET_DEVICE_ATTR, argument);
@@ -173,8 +167,8 @@ static int tsc_rate_set(struct vcpu *vcpu, int fd, void *argument)
 static int guarded(struct vcpu *vcpu, int fd, unsigned long request, void *argument)
 {
     switch (request) {
-    case KVM_RUN:
-        return vcpu_run(vcpu);
+    case KVM_SET_SIGNAL_MASK:
+        return signals_mask(vcpu, argument);
     case KVM_GET_MSRS:
         return msrs_get(vcpu, argument);
     case KVM_SET_MSRS:
@@ -195,7 +189,7 @@ int vcpu_ioctl(struct vcpu *vcpu, int fd, unsigned long request, void *argument)
     int result;
 
     switch (request) {
-    case KVM_RUN:
+    case KVM_SET_SIGNAL_MASK:
     case KVM_GET_MSRS:
     case KVM_SET_MSRS:
     case KVM_SET_CPUID2:
@@ -208,8 +202,6 @@ int vcpu_ioctl(struct vcpu *vcpu, int fd, unsigned long request, void *argument)
         return result;
     case KVM_GET_SUPPORTED_HV_CPUID:
         return supported_hv_cpuid(argument);
-    case KVM_SET_SIGNAL_MASK:
-        return signal_mask_set(fd, argument);
     default:
         return real_ioctl(fd, request, argument);
     }

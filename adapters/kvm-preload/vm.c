@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a program does with a VM, as far as Hyper-V has to know of it. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -26,12 +25,17 @@ struct vm *vm_new(int fd)
 {
     struct vm *vm = calloc(1, sizeof *vm);
 
-    if (vm != NULL) {
-        vm->object = (struct object){KIND_VM, 1};
-        vm->fd = fd;
-        vm->born = now();
-        (void)pthread_mutex_init(&vm->lock, NULL);
+    if (vm == NULL) {
+        return NULL;
     }
+    vm->object = (struct object){.kind = KIND_VM, .references = 1, .fd = own_copy(fd)};
+    if (vm->object.fd < 0) {
+        free(vm);
+        return NULL;
+    }
+    vm->born = now();
+    (void)pthread_mutex_init(&vm->lock, NULL);
+    object_born(&vm->object);
     return vm;
 }
 
@@ -66,16 +70,18 @@ static void filter_free(struct kvm_msr_filter *filter)
 /* The last descriptor of the VM and of its vCPUs is closed. */
 void vm_free(struct vm *vm)
 {
+    statistics_say(vm);
     lines_drop(vm);
     hvtlfs_kvm_destroy(vm->hv);
     for (size_t i = 0; i < MOST_CONNECTIONS; i++) {
         if (vm->connections[i].used) {
-            (void)real_close(vm->connections[i].event);
+            own_close(vm->connections[i].event);
         }
     }
     filter_free(vm->filter);
     free(vm->regions);
     free(vm->routes);
+    own_close(vm->object.fd);
     (void)pthread_mutex_destroy(&vm->lock);
     free(vm);
 }
@@ -247,14 +253,14 @@ static int connection_add(struct vm *vm, const struct kvm_hyperv_eventfd *told)
     if (connection->used) {
         return fail(ENOSPC);
     }
-    event = fcntl(told->fd, F_DUPFD_CLOEXEC, 0);
+    event = own_copy(told->fd);
     if (event < 0) {
         return -1;
     }
     *connection = (struct connection){told->conn_id, event, true};
     if (!hyperv_connect(vm, connection)) {
         connection->used = false;
-        (void)real_close(event);
+        own_close(event);
         return fail(ENOSPC);
     }
     return 0;
@@ -271,7 +277,7 @@ static int connection_remove(struct vm *vm, uint32_t id)
         (void)!hvtlfs_connection_remove(hvtlfs_kvm_partition(vm->hv), id);
     }
     connection->used = false;
-    (void)real_close(connection->event);
+    own_close(connection->event);
     return 0;
 }
 
@@ -296,7 +302,11 @@ static int vcpu_create(struct vm *vm, int fd, void *argument)
         return made;
     }
     vcpu = vcpu_new(vm, made, (uint32_t)(uintptr_t)argument);
-    if (vcpu == NULL || !table_add(made, &vcpu->object)) {
+    if (vcpu != NULL && !table_add(made, &vcpu->object)) {
+        object_put(&vcpu->object);
+        vcpu = NULL;
+    }
+    if (vcpu == NULL) {
         tell("vCPU %u has no Hyper-V: no memory or no room", (unsigned)(uintptr_t)argument);
     }
     return made;

@@ -4,7 +4,21 @@
 
 #include "helper.h"
 
-enum { VECTOR_GP = 13 };
+enum { VECTOR_GP = 13, MOST_PARTS = 64 };
+
+/* The other parts of a store of which one is refused: it faults as a whole, so no device gets them. More than
+ * a few there cannot be of one instruction. */
+static void drop_parts(struct hvti_kvm_vp *vp)
+{
+    int more = hvti_kvm_complete(vp);
+
+    for (unsigned i = 0; more > 0 && i < MOST_PARTS; i++) {
+        more = hvti_kvm_complete(vp);
+    }
+    if (more != 0) {
+        hvti_kvm_count(&vp->count.unserved);
+    }
+}
 
 /* A store to a page that is not the guest's to write. KVM has gone past the instruction by then and
  * does not say how long it was: the fault comes, but behind it. */
@@ -14,9 +28,7 @@ static enum hvtlfs_kvm_result mmio(struct hvti_kvm_vp *vp)
         return HVTLFS_KVM_YOURS;
     }
     hvti_kvm_count(&vp->count.refused_stores);
-    if (hvti_kvm_complete(vp) != 0) {
-        hvti_kvm_count(&vp->count.unserved);
-    }
+    drop_parts(vp);
     hvti_kvm_exception(vp, VECTOR_GP, true);
     return HVTLFS_KVM_HANDLED;
 }

@@ -22,170 +22,11 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum {
-    PORT = 0x10,
-    PORT_FAULT = 0x11,
-    VECTOR_GP = 13,
-    HANDLER_GPA = 0x1100,
-    STACK_GPA = 0x4000,
-    COUNT_GPA = 0x5000,
-    CODE_GPA = 0x1000,
-    RAM = 0x10000,
-    SKIPPED = 77,
-    GUEST_OS_ID = 0x40000000,
-    VP_INDEX = 0x40000002,
-    SYSENTER_CS = 0x174,
-    ENTRIES = 256,
-};
-
-struct machine {
-    int kvm;
-    int vm;
-    uint8_t *ram;
-    size_t run_size;
-};
-
-struct vcpu {
-    int fd;
-    struct kvm_run *run;
-};
-
-/* ---- A machine ---- */
-
-static void machine_open(struct machine *machine)
-{
-    struct kvm_userspace_memory_region region = {.memory_size = RAM};
-    int size;
-
-    machine->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    assert_true(machine->kvm >= 0);
-    machine->vm = ioctl(machine->kvm, KVM_CREATE_VM, 0);
-    assert_true(machine->vm >= 0);
-    assert_int_equal(ioctl(machine->vm, KVM_CREATE_IRQCHIP, 0), 0);
-    machine->ram = mmap(NULL, RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(machine->ram != MAP_FAILED);
-    region.userspace_addr = (uint64_t)(uintptr_t)machine->ram;
-    assert_int_equal(ioctl(machine->vm, KVM_SET_USER_MEMORY_REGION, &region), 0);
-    size = ioctl(machine->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-    assert_true(size > 0);
-    machine->run_size = (size_t)size;
-}
-
-static void machine_close(struct machine *machine)
-{
-    (void)close(machine->vm);
-    (void)close(machine->kvm);
-    (void)munmap(machine->ram, RAM);
-}
-
-/* The leaves of a VMM that wants all there is, or none at all. */
-static void leaves_set(const struct machine *machine, int vcpu, bool hyperv)
-{
-    static union {
-        struct kvm_cpuid2 head;
-        uint8_t room[sizeof(struct kvm_cpuid2) + ENTRIES * sizeof(struct kvm_cpuid_entry2)];
-    } cpuid;
-
-    cpuid.head.nent = ENTRIES;
-    assert_int_equal(ioctl(machine->kvm, KVM_GET_SUPPORTED_HV_CPUID, &cpuid), 0);
-    cpuid.head.nent = hyperv ? cpuid.head.nent : 0;
-    assert_int_equal(ioctl(vcpu, KVM_SET_CPUID2, &cpuid), 0);
-}
-
-static void registers_set(int vcpu)
-{
-    struct kvm_regs regs = {.rip = CODE_GPA, .rsp = STACK_GPA, .rflags = 2};
-    struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
-    struct kvm_sregs sregs;
-
-    assert_int_equal(ioctl(vcpu, KVM_GET_SREGS, &sregs), 0);
-    sregs.cs.base = 0;
-    sregs.cs.selector = 0;
-    assert_int_equal(ioctl(vcpu, KVM_SET_SREGS, &sregs), 0);
-    assert_int_equal(ioctl(vcpu, KVM_SET_REGS, &regs), 0);
-    assert_int_equal(ioctl(vcpu, KVM_SET_MP_STATE, &runnable), 0);
-}
-
-static void vcpu_open(const struct machine *machine, struct vcpu *vcpu, unsigned id, bool hyperv)
-{
-    void *run;
-
-    vcpu->fd = ioctl(machine->vm, KVM_CREATE_VCPU, id);
-    assert_true(vcpu->fd >= 0);
-    run = mmap(NULL, machine->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
-    assert_true(run != MAP_FAILED);
-    vcpu->run = run;
-    leaves_set(machine, vcpu->fd, hyperv);
-    registers_set(vcpu->fd);
-}
-
-static void vcpu_close(const struct machine *machine, struct vcpu *vcpu)
-{
-    (void)munmap(vcpu->run, machine->run_size);
-    (void)close(vcpu->fd);
-}
-
-/* mov ecx, msr; rdmsr; out PORT, eax; then the same again. */
-static void code_reads(const struct machine *machine, uint32_t msr)
-{
-    const uint8_t code[] = {0x66,
-                            0xB9,
-                            (uint8_t)msr,
-                            (uint8_t)(msr >> 8),
-                            (uint8_t)(msr >> 16),
-                            (uint8_t)(msr >> 24),
-                            0x0F,
-                            0x32,
-                            0x66,
-                            0xE7,
-                            PORT,
-                            0xEB,
-                            0xF3};
-
-    memcpy(machine->ram + CODE_GPA, code, sizeof code);
-}
-
-/* out PORT_FAULT, al; hlt; at the real mode's vector */
-static void handler_put(const struct machine *machine, unsigned vector)
-{
-    const uint8_t code[] = {0xE6, PORT_FAULT, 0xF4};
-    const uint16_t place[] = {HANDLER_GPA, 0};
-
-    memcpy(machine->ram + HANDLER_GPA, code, sizeof code);
-    memcpy(machine->ram + 4 * vector, place, sizeof place);
-}
-
-/* jmp $ */
-static void code_spins(const struct machine *machine)
-{
-    const uint8_t code[] = {0xEB, 0xFE};
-
-    memcpy(machine->ram + CODE_GPA, code, sizeof code);
-}
-
-/* Run to the next exit that is not a signal's. */
-static int run(const struct vcpu *vcpu)
-{
-    int result;
-
-    do {
-        result = ioctl(vcpu->fd, KVM_RUN, 0);
-    } while (result != 0 && errno == EINTR);
-    return result;
-}
-
-static uint32_t port_value(const struct vcpu *vcpu)
-{
-    uint32_t value;
-
-    assert_int_equal(vcpu->run->exit_reason, KVM_EXIT_IO);
-    assert_int_equal(vcpu->run->io.port, PORT);
-    memcpy(&value, (const uint8_t *)vcpu->run + vcpu->run->io.data_offset, sizeof value);
-    return value;
-}
+#include "machine.h"
 
 /* ---- What is offered ---- */
 
@@ -271,6 +112,112 @@ static void a_list_of_msrs_is_done_in_order_up_to_the_first_that_fails(void **st
     machine_close(&machine);
 }
 
+static void msr_set(int vcpu, uint32_t index, uint64_t value)
+{
+    union {
+        struct kvm_msrs head;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } msrs = {.head.nmsrs = 1};
+
+    msrs.head.entries[0] = (struct kvm_msr_entry){.index = index, .data = value};
+    assert_int_equal(ioctl(vcpu, KVM_SET_MSRS, &msrs), 1);
+}
+
+static uint64_t msr_get(int vcpu, uint32_t index)
+{
+    union {
+        struct kvm_msrs head;
+        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+    } msrs = {.head.nmsrs = 1};
+
+    msrs.head.entries[0] = (struct kvm_msr_entry){.index = index};
+    assert_int_equal(ioctl(vcpu, KVM_GET_MSRS, &msrs), 1);
+    return msrs.head.entries[0].data;
+}
+
+/* mov ecx, msr; mov eax, value; xor edx, edx; wrmsr; out PORT, eax; jmp $ */
+static void code_writes_once(const struct machine *machine, uint32_t msr, uint32_t value)
+{
+    uint8_t code[] = {0x66, 0xB9, 0,    0,    0,    0,    0x66, 0xB8, 0,    0,    0,
+                      0,    0x66, 0x31, 0xD2, 0x0F, 0x30, 0x66, 0xE7, PORT, 0xEB, 0xFE};
+
+    memcpy(code + 2, &msr, sizeof msr);
+    memcpy(code + 8, &value, sizeof value);
+    memcpy(machine->ram + CODE_GPA, code, sizeof code);
+}
+
+static void a_count_alone_leaves_the_guests_configuration(void **state)
+{
+    const uint32_t from_program = 2u << 16 | 8; /* SINT 2, enabled with the count */
+    const uint32_t from_guest = 3u << 16;
+    const uint64_t far = UINT64_C(1) << 62;
+    struct machine machine;
+    struct vcpu vcpu;
+
+    (void)state;
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_writes_once(&machine, STIMER0_CONFIG, from_guest);
+    msr_set(vcpu.fd, STIMER0_CONFIG, from_program);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(port_value(&vcpu), from_guest);
+    msr_set(vcpu.fd, STIMER0_CONFIG + 1, far);
+    assert_true(msr_get(vcpu.fd, STIMER0_CONFIG) == from_guest);
+    /* But one that was set just before its count is taken whole, as it was saved. */
+    msr_set(vcpu.fd, STIMER0_CONFIG + 2, 2u << 16 | 1);
+    msr_set(vcpu.fd, STIMER0_CONFIG + 3, far);
+    assert_true(msr_get(vcpu.fd, STIMER0_CONFIG + 2) == (2u << 16 | 1));
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+static int other_fd;
+static bool other_ready;
+static bool other_enough;
+
+/* Set and get until told to stop: how often something else came back. */
+static void *sets_and_gets(void *argument)
+{
+    uintptr_t wrong = 0;
+
+    (void)argument;
+    for (uint64_t value = 1; !__atomic_load_n(&other_enough, __ATOMIC_SEQ_CST); value++) {
+        msr_set(other_fd, STIMER0_CONFIG + 1, value);
+        wrong += msr_get(other_fd, STIMER0_CONFIG + 1) != value;
+        __atomic_store_n(&other_ready, true, __ATOMIC_SEQ_CST);
+    }
+    return (void *)wrong;
+}
+
+static void msrs_set_while_another_vcpu_starts_are_what_they_were_set_to(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 40; i++) {
+        struct machine machine;
+        struct vcpu first;
+        struct vcpu second;
+        pthread_t thread;
+        void *wrong;
+
+        machine_open(&machine);
+        vcpu_open(&machine, &first, 0, true);
+        vcpu_open(&machine, &second, 1, true);
+        code_reads(&machine, VP_INDEX);
+        other_fd = second.fd;
+        other_ready = other_enough = false;
+        assert_int_equal(pthread_create(&thread, NULL, sets_and_gets, NULL), 0);
+        while (!__atomic_load_n(&other_ready, __ATOMIC_SEQ_CST)) {
+        }
+        assert_int_equal(run(&first), 0);
+        __atomic_store_n(&other_enough, true, __ATOMIC_SEQ_CST);
+        assert_int_equal(pthread_join(thread, &wrong), 0);
+        assert_null(wrong);
+        vcpu_close(&machine, &second);
+        vcpu_close(&machine, &first);
+        machine_close(&machine);
+    }
+}
+
 static void a_guest_without_leaves_has_no_msrs(void **state)
 {
     struct machine machine;
@@ -319,6 +266,91 @@ static void the_programs_own_filter_stays_in_force(void **state)
     assert_int_equal(port_value(&vcpu), 0x77);
     vcpu_close(&machine, &vcpu);
     machine_close(&machine);
+}
+
+/* ---- KVM's own hypercalls ---- */
+
+static void nothing(int signal)
+{
+    (void)signal;
+}
+
+/* What says that the hypervisor is KVM, behind the leaves of Hyper-V or in place of them. */
+static void leaves_with_kvms(const struct machine *machine, int vcpu, bool hyperv)
+{
+    static union {
+        struct kvm_cpuid2 head;
+        uint8_t room[sizeof(struct kvm_cpuid2) + ENTRIES * sizeof(struct kvm_cpuid_entry2)];
+    } cpuid;
+    struct kvm_cpuid_entry2 kvms = {.function = hyperv ? 0x40000100 : 0x40000000};
+
+    memcpy(&kvms.ebx, "KVMK", 4);
+    memcpy(&kvms.ecx, "VMKV", 4);
+    memcpy(&kvms.edx, "M", 1);
+    cpuid.head.nent = ENTRIES - 1;
+    assert_int_equal(ioctl(machine->kvm, KVM_GET_SUPPORTED_HV_CPUID, &cpuid), 0);
+    cpuid.head.nent = hyperv ? cpuid.head.nent : 0;
+    cpuid.head.entries[cpuid.head.nent++] = kvms;
+    assert_int_equal(ioctl(vcpu, KVM_SET_CPUID2, &cpuid), 0);
+}
+
+/* mov eax, number; vmmcall, or vmcall on Intel's; out PORT, eax; jmp $ */
+static void code_calls(const struct machine *machine, uint32_t number)
+{
+    uint8_t code[] = {0x66, 0xB8, 0, 0, 0, 0, 0x0F, 0x01, 0xD9, 0x66, 0xE7, PORT, 0xEB, 0xFE};
+
+    memcpy(code + 2, &number, sizeof number);
+    code[8] = __builtin_cpu_is("intel") ? 0xC1 : 0xD9;
+    memcpy(machine->ram + CODE_GPA, code, sizeof code);
+}
+
+enum called { CALLED_FAULT = 1, CALLED_NOTHING = 2 }; /* in place of RAX, shifted out of its way */
+
+static uint64_t call_result(const struct vcpu *vcpu)
+{
+    if (vcpu->run->io.port == PORT_FAULT) {
+        return (uint64_t)CALLED_FAULT << 32;
+    }
+    return port_value(vcpu);
+}
+
+/* What came of it, or that nothing did in so many seconds: a KVM that emulates may not know the instruction. */
+static uint64_t called(bool hyperv, uint32_t number, unsigned seconds)
+{
+    struct sigaction action = {.sa_handler = nothing};
+    struct machine machine;
+    struct vcpu vcpu;
+    uint64_t result = (uint64_t)CALLED_NOTHING << 32;
+
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, hyperv);
+    leaves_with_kvms(&machine, vcpu.fd, hyperv);
+    code_calls(&machine, number);
+    handler_put(&machine, VECTOR_UD);
+    (void)sigaction(SIGALRM, &action, NULL);
+    (void)alarm(seconds);
+    if (ioctl(vcpu.fd, KVM_RUN, 0) == 0) {
+        assert_int_equal(vcpu.run->exit_reason, KVM_EXIT_IO);
+        result = call_result(&vcpu);
+    }
+    (void)alarm(0);
+    (void)signal(SIGALRM, SIG_DFL);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+    return result;
+}
+
+static void kvms_own_hypercalls_are_the_kernels(void **state)
+{
+    const uint32_t poll = 1;
+    const uint32_t unknown = 0x777;
+
+    (void)state;
+    if (called(false, poll, 2) == (uint64_t)CALLED_NOTHING << 32) {
+        skip();
+    }
+    assert_int_equal(called(true, poll, 100), called(false, poll, 100));
+    assert_int_equal(called(true, unknown, 100), called(false, unknown, 100));
 }
 
 /* ---- vCPUs that come, go, and are called ---- */
@@ -371,11 +403,6 @@ static void threads_come_and_go(void **state)
     }
     vcpu_close(&machine, &vcpu);
     machine_close(&machine);
-}
-
-static void nothing(int signal)
-{
-    (void)signal;
 }
 
 static volatile bool left;
@@ -455,24 +482,12 @@ static void *sends_signals(void *thread)
     return NULL;
 }
 
-static uint64_t guest_os_id(const struct vcpu *vcpu)
-{
-    union {
-        struct kvm_msrs head;
-        uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
-    } msrs = {.head.nmsrs = 1};
-
-    msrs.head.entries[0] = (struct kvm_msr_entry){.index = GUEST_OS_ID};
-    assert_int_equal(ioctl(vcpu->fd, KVM_GET_MSRS, &msrs), 1);
-    return msrs.head.entries[0].data;
-}
-
 /* Wherever the guest was brought out, each of its stores to the MSR was made once. */
 static uint32_t check_between_instructions(const struct machine *machine, const struct vcpu *vcpu)
 {
     struct kvm_regs regs;
     uint32_t count;
-    uint64_t written = guest_os_id(vcpu);
+    uint64_t written = msr_get(vcpu->fd, GUEST_OS_ID);
 
     memcpy(&count, machine->ram + COUNT_GPA, sizeof count);
     assert_int_equal(ioctl(vcpu->fd, KVM_GET_REGS, &regs), 0);
@@ -511,6 +526,159 @@ static void a_signal_in_a_served_exit_comes_through_and_nothing_is_done_twice(vo
     __atomic_store_n(&enough, true, __ATOMIC_SEQ_CST);
     assert_int_equal(pthread_join(sender, NULL), 0);
     (void)signal(SIGUSR1, SIG_DFL);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+/* ---- Signals whose handlers do nothing: what was in the guest comes out all the same ---- */
+
+static uint32_t count_of(const struct machine *machine)
+{
+    return __atomic_load_n((const uint32_t *)(const void *)(machine->ram + COUNT_GPA),
+                           __ATOMIC_SEQ_CST);
+}
+
+static struct {
+    const struct machine *machine;
+    pthread_t runner;
+    uint32_t entries; /* how often the runner has been about to enter */
+    uint32_t count;   /* the guest's, at that moment */
+    bool enough;
+} bare;
+
+/* One signal for each entry, when the guest has got on since: the runner is in KVM_RUN then. */
+static void *sends_one_for_each_entry(void *argument)
+{
+    uint32_t served = 0;
+
+    (void)argument;
+    while (!__atomic_load_n(&bare.enough, __ATOMIC_SEQ_CST)) {
+        uint32_t entries = __atomic_load_n(&bare.entries, __ATOMIC_SEQ_CST);
+
+        if (entries != served &&
+            count_of(bare.machine) != __atomic_load_n(&bare.count, __ATOMIC_SEQ_CST)) {
+            served = entries;
+            (void)pthread_kill(bare.runner, SIGUSR1);
+        }
+    }
+    return NULL;
+}
+
+static void a_signal_alone_ends_the_run_wherever_it_comes(void **state)
+{
+    struct sigaction action = {.sa_handler = nothing};
+    struct machine machine;
+    struct vcpu vcpu;
+    pthread_t sender;
+
+    (void)state;
+    (void)sigaction(SIGUSR1, &action, NULL);
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_writes(&machine);
+    bare.machine = &machine;
+    bare.runner = pthread_self();
+    assert_int_equal(pthread_create(&sender, NULL, sends_one_for_each_entry, NULL), 0);
+    (void)alarm(60);
+    for (unsigned i = 0; i < 50; i++) {
+        __atomic_store_n(&bare.count, count_of(&machine), __ATOMIC_SEQ_CST);
+        __atomic_add_fetch(&bare.entries, 1, __ATOMIC_SEQ_CST);
+        assert_int_equal(ioctl(vcpu.fd, KVM_RUN, 0), -1);
+        assert_int_equal(errno, EINTR);
+    }
+    (void)alarm(0);
+    __atomic_store_n(&bare.enough, true, __ATOMIC_SEQ_CST);
+    assert_int_equal(pthread_join(sender, NULL), 0);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+static int mask_tell(int vcpu, const sigset_t *set, uint32_t length)
+{
+    union {
+        struct kvm_signal_mask mask;
+        uint8_t room[sizeof(struct kvm_signal_mask) + sizeof(uint64_t)];
+    } told = {.mask.len = length};
+
+    memcpy(told.mask.sigset, set, sizeof(uint64_t)); /* the kernel's part of it */
+    return ioctl(vcpu, KVM_SET_SIGNAL_MASK, &told) == 0 ? 0 : errno;
+}
+
+/* KVM_SET_SIGNAL_MASK, as older programs use it: blocked outside, let in by KVM_RUN, which leaves it pending. */
+static void a_signal_that_only_the_run_lets_in_ends_it_and_waits(void **state)
+{
+    const struct timespec at_once = {0, 0};
+    struct sigaction action = {.sa_handler = nothing};
+    struct machine machine;
+    struct vcpu vcpu;
+    sigset_t usr1;
+    sigset_t before;
+    sigset_t inside;
+
+    (void)state;
+    (void)sigaction(SIGUSR1, &action, NULL);
+    (void)sigemptyset(&usr1);
+    (void)sigaddset(&usr1, SIGUSR1);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &usr1, &before), 0);
+    inside = before;
+    (void)sigdelset(&inside, SIGUSR1);
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_writes(&machine);
+    assert_int_equal(mask_tell(vcpu.fd, &inside, 4), EINVAL);
+    assert_int_equal(mask_tell(vcpu.fd, &inside, sizeof(uint64_t)), 0);
+    (void)alarm(60);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)pthread_kill(pthread_self(), SIGUSR1);
+        assert_int_equal(ioctl(vcpu.fd, KVM_RUN, 0), -1);
+        assert_int_equal(errno, EINTR);
+        assert_int_equal(sigtimedwait(&usr1, NULL, &at_once), SIGUSR1);
+    }
+    /* Without a mask the thread's own counts: what is blocked there waits, and the guest runs. */
+    assert_int_equal(ioctl(vcpu.fd, KVM_SET_SIGNAL_MASK, NULL), 0);
+    (void)pthread_kill(pthread_self(), SIGUSR1);
+    code_reads(&machine, VP_INDEX);
+    registers_set(vcpu.fd);
+    assert_int_equal(run(&vcpu), 0);
+    assert_int_equal(port_value(&vcpu), 0);
+    assert_int_equal(sigtimedwait(&usr1, NULL, &at_once), SIGUSR1);
+    (void)alarm(0);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
+    vcpu_close(&machine, &vcpu);
+    machine_close(&machine);
+}
+
+static sigjmp_buf back;
+
+static void jumps(int signal)
+{
+    (void)signal;
+    siglongjmp(back, 1);
+}
+
+static void a_handler_may_leave_by_a_jump(void **state)
+{
+    struct sigaction action = {.sa_handler = jumps};
+    const struct itimerval soon = {.it_value.tv_usec = 3000};
+    volatile unsigned came = 0;
+    struct machine machine;
+    struct vcpu vcpu;
+
+    (void)state;
+    (void)sigaction(SIGALRM, &action, NULL);
+    machine_open(&machine);
+    vcpu_open(&machine, &vcpu, 0, true);
+    code_writes(&machine);
+    if (sigsetjmp(back, 1) != 0) {
+        came++;
+    }
+    if (came < 20) {
+        (void)setitimer(ITIMER_REAL, &soon, NULL);
+        (void)run(&vcpu);
+        fail_msg("the guest has no end");
+    }
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)check_between_instructions(&machine, &vcpu);
     vcpu_close(&machine, &vcpu);
     machine_close(&machine);
 }
@@ -677,6 +845,38 @@ static void a_line_without_its_descriptors_is_refused_and_keeps_none(void **stat
     (void)close(event);
 }
 
+static int32_t raised(const struct machine *machine)
+{
+    struct kvm_irq_level level = {.irq = 24, .level = 1};
+
+    assert_int_equal(ioctl(machine->vm, KVM_IRQ_LINE_STATUS, &level), 0);
+    return level.status;
+}
+
+static void a_refused_table_of_routes_changes_nothing(void **state)
+{
+    struct kvm_irq_routing_entry bad = {.gsi = 25, .type = 99};
+    union {
+        struct kvm_irq_routing routing;
+        uint8_t room[sizeof(struct kvm_irq_routing) + sizeof bad];
+    } all = {.routing.nr = 1};
+    struct machine machine;
+
+    (void)state;
+    memcpy(all.routing.entries, &bad, sizeof bad);
+    machine_open(&machine);
+    assert_int_not_equal(raised(&machine), 1);
+    route_set(&machine, 24);
+    assert_int_equal(raised(&machine), 1);
+    assert_int_equal(ioctl(machine.vm, KVM_SET_GSI_ROUTING, &all), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(raised(&machine), 1);
+    all.routing.nr = 0;
+    assert_int_equal(ioctl(machine.vm, KVM_SET_GSI_ROUTING, &all), 0);
+    assert_int_not_equal(raised(&machine), 1);
+    machine_close(&machine);
+}
+
 static bool nothing_to_test(void)
 {
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -697,16 +897,23 @@ int main(int argc, char **argv)
         cmocka_unit_test(lists_that_are_too_short_say_how_long_they_must_be),
         cmocka_unit_test(what_cannot_be_is_absent),
         cmocka_unit_test(a_list_of_msrs_is_done_in_order_up_to_the_first_that_fails),
+        cmocka_unit_test(a_count_alone_leaves_the_guests_configuration),
+        cmocka_unit_test(msrs_set_while_another_vcpu_starts_are_what_they_were_set_to),
         cmocka_unit_test(a_guest_without_leaves_has_no_msrs),
         cmocka_unit_test(the_programs_own_filter_stays_in_force),
+        cmocka_unit_test(kvms_own_hypercalls_are_the_kernels),
         cmocka_unit_test(a_vcpu_made_later_has_its_vp),
         cmocka_unit_test(threads_come_and_go),
         cmocka_unit_test(a_signal_brings_a_spinning_guest_out),
         cmocka_unit_test(a_signal_in_a_served_exit_comes_through_and_nothing_is_done_twice),
+        cmocka_unit_test(a_signal_alone_ends_the_run_wherever_it_comes),
+        cmocka_unit_test(a_signal_that_only_the_run_lets_in_ends_it_and_waits),
+        cmocka_unit_test(a_handler_may_leave_by_a_jump),
         cmocka_unit_test(without_permission_open_fails_as_ever),
         cmocka_unit_test(a_child_can_do_nothing_to_its_parents_vm),
         cmocka_unit_test(connections_are_checked_as_kvm_does),
         cmocka_unit_test(a_line_without_its_descriptors_is_refused_and_keeps_none),
+        cmocka_unit_test(a_refused_table_of_routes_changes_nothing),
     };
 
     if (argc == 2 && strcmp(argv[1], "--without-filters") == 0) {
@@ -715,6 +922,9 @@ int main(int argc, char **argv)
             return SKIPPED;
         }
         return cmocka_run_group_tests(without_filters, NULL, NULL);
+    }
+    if (argc == 2) {
+        cmocka_set_test_filter(argv[1]); /* a pattern of names */
     }
     if (nothing_to_test()) {
         puts("no /dev/kvm here that libhvtlfs-kvm-preload.so could serve");

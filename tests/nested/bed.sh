@@ -11,6 +11,10 @@
 # in WORK/results/NAME, its exit status in WORK/results/NAME.status. The kernel is fetched into WORK once.
 # BED_TIMEOUT (seconds, default 600) bounds the run. BED_CPUS (default 2): with one, interrupts that are
 # injected come once only (docs/KVM.md). Exit status 0 if every job has ended.
+#
+#     tests/nested/bed.sh --kernel WORK
+#
+# fetches the kernel alone: WORK/kernel/vmlinuz, and in WORK/kernel/guest modules for guests that boot it, too.
 
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -59,6 +63,14 @@ keep_modules() {
         *) [[ $module == kvm* ]] && return 1 || continue ;;
         esac || return
         printf '%s\n' "$module" >>"$work/kernel/modules/order"
+    done
+    mkdir -p "$work/kernel/guest"
+    for module in hv_vmbus hv_utils; do
+        file=$(find "$work/fetch/tree" -name "$module.ko*" | head -n 1)
+        case $file in
+        *.xz) xz -dc "$file" >"$work/kernel/guest/$module.ko" || return ;;
+        *.ko) cp "$file" "$work/kernel/guest/$module.ko" || return ;;
+        esac
     done
 }
 
@@ -113,7 +125,13 @@ split() {
     grep -q '^done$' "$work/results/bed" 2>/dev/null
 }
 
-[[ $# -ge 2 ]] || die "usage: bed.sh WORK JOBS [FILE[=PATH]...]"
+[[ $# -ge 2 ]] || die "usage: bed.sh WORK JOBS [FILE[=PATH]...] | --kernel WORK"
+if [[ $1 == --kernel ]]; then
+    mkdir -p "$2"
+    work=$(cd "$2" && pwd)
+    fetch_kernel >&2
+    exit
+fi
 mkdir -p "$1"
 work=$(cd "$1" && pwd)
 jobs=$2

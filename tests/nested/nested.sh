@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The conformance guest on a KVM with real exits, answered by the kernel's own Hyper-V, by libhvtlfs through
-# the adapter, and by libhvtlfs through the interposer; then the answers compared.
+# the adapter, and by libhvtlfs through the interposer; then the answers compared. The tests of the interposer
+# run there, too.
 #
 #     tests/nested/nested.sh BUILD WORK [--write | --bench]
 #
@@ -32,6 +33,17 @@ if [[ -f $build/lib/$preload ]]; then
     ways+=(interposer)
 fi
 
+# Programs that use and misuse KVM, under the interposer: KVM as it is, and one that lacks MSR filters.
+behind=libkvm_without_filters.so
+clients=()
+if [[ -x $build/tests/kvm_preload_client && -f $build/lib/$preload ]]; then
+    files+=("$build/tests/kvm_preload_client" "$build/tests/kvm_preload_descriptors" "$build/lib/$behind")
+    clients=(client descriptors without-filters)
+fi
+declare -A client_command=([client]="LD_PRELOAD=/$preload /kvm_preload_client"
+    [descriptors]="LD_PRELOAD=/$preload /kvm_preload_descriptors"
+    [without-filters]="LD_PRELOAD=/$preload:/$behind /kvm_preload_client --without-filters")
+
 # The same guest under an unmodified QEMU, with KVM's Hyper-V and with ours in front of it.
 qemu=$(command -v qemu-system-x86_64)
 qemu_model=host,hv-enforce-cpuid,hv-vpindex,$features
@@ -59,6 +71,9 @@ jobs() {
         printf '%s-tests\t%s --vps 2 --quiet --features %s /conformance-guest.elf\n' "$way" "${host[$way]}" "$features"
         printf '%s-survey\t%s --vps 2 --quiet --survey --features %s /conformance-guest.elf\n' \
             "$way" "${host[$way]}" "$features"
+    done
+    for way in "${clients[@]}"; do
+        printf '%s\ttimeout 100 env %s\n' "$way" "${client_command[$way]}"
     done
     [[ -f $build/lib/$preload ]] || return 0
     printf 'qemu-kernel\ttimeout 100 %s\n' "$qemu_command"
@@ -116,6 +131,15 @@ compared() {
     shift
     "$here/compare.py" ${write:+--write} "$here/$expected" "$@" || status=1
 }
+for name in "${clients[@]}"; do
+    if [[ $(cat "$work/results/$name.status") == 0 ]]; then
+        printf 'ok %s: %s\n' "$name" "$(sed -n 's/^\[==========\] \([0-9]* test(s)\) run.*/\1/p' "$work/results/$name")"
+    else
+        printf 'not ok %s\n' "$name"
+        grep -E '^\[  (ERROR|FAILED|LINE)|^\[ RUN ' "$work/results/$name" | tail -n 20
+        status=1
+    fi
+done
 if [[ -f $build/lib/$preload ]]; then
     printf '# an unmodified %s:\n' "$("$qemu" --version | head -n 1)"
     compared expected-qemu.txt "$work/results/qemu-kernel" "interposer=$work/results/qemu-interposer"
