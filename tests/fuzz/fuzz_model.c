@@ -611,8 +611,43 @@ static void lazy_eoi(struct input *input)
 
 /* ---- Hypercalls ---- */
 
-static const uint16_t codes[] = {0x0002, 0x0003, 0x0008, 0x000B, 0x0013,
-                                 0x0014, 0x0015, 0x005C, 0x005D, 0x00BB};
+static const uint16_t codes[] = {0x0002, 0x0003, 0x0008, 0x000B, 0x0013, 0x0014,
+                                 0x0015, 0x005C, 0x005D, 0x00BB, 0x0050, 0x0051};
+
+/* Registers by name (TLFS 7.8.2): MSRs, the host's, somebody else's, none. */
+static const uint32_t names[] = {
+    0x00000210, 0x00000214, 0x00000215, 0x00000240, 0x00000241, 0x00000250, 0x00020000,
+    0x00090000, 0x00090001, 0x00090002, 0x00090003, 0x00090010, 0x00090011, 0x00090012,
+    0x00090013, 0x00090017, 0x00090020, 0x00090022, 0x000A0000, 0x000A0002, 0x000A000F,
+    0x000A0010, 0x000A0011, 0x000A0012, 0x000A0013, 0x000A0014, 0x000B0000, 0x000B0001,
+    0x000B0002, 0x000B0003, 0x000B0007, 0x000B0100, 0x000B0101, 0x000D0005, 0x00012345};
+
+static uint32_t any_name(struct input *input)
+{
+    return names[input_byte(input) % (sizeof(names) / sizeof(names[0]))];
+}
+
+static void fill_registers(uint16_t code, uint32_t vp, unsigned count, struct input *input,
+                           uint64_t block[64])
+{
+    const uint8_t how = input_byte(input);
+
+    memset(block, 0, 64 * sizeof(block[0]));
+    block[0] = how == 0xFF ? 0 : UINT64_MAX;
+    block[1] = how < 0xE0 ? 0xFFFFFFFE : how < 0xFE ? how & 3u : UINT64_C(0x1FFFFFFFE);
+    for (unsigned i = 0; i < count; i++) {
+        const uint32_t name = any_name(input);
+
+        if (code == 0x50) {
+            block[2 + i / 2] |= (uint64_t)name << 32 * (i % 2);
+        } else {
+            block[2 + 4 * i] = name;
+            block[4 + 4 * i] = any_value(vp, model_register(name), input);
+            crash_if_readable(model_register(name), &block[4 + 4 * i]);
+            block[5 + 4 * i] = how == 0x77;
+        }
+    }
+}
 
 /* The input of a call at a place of its own, RAM page 15, in words that mean something. */
 static void fill_block(uint16_t code, struct input *input, uint64_t block[64])
@@ -644,11 +679,14 @@ static uint64_t any_control(uint16_t code, struct input *input)
 
     control |= how & 1 ? UINT64_C(1) << 16 : 0;
     control |= code == 0x13 || code == 0x14 || code == 0x15 ? UINT64_C(1) << 17 : 0;
-    if (code == 0x03 || code == 0x14) {
+    if (code == 0x03 || code == 0x14 || code == 0x50 || code == 0x51) {
         control |= (uint64_t)(1 + (how >> 1 & 7)) << 32;
     }
     if (how >> 4 == 15) {
         control ^= UINT64_C(1) << (16 + input_byte(input) % 48);
+    }
+    if (code == 0x50) {
+        control &= ~(UINT64_C(1) << 16); /* its output is looked at in memory */
     }
     return control;
 }
@@ -675,7 +713,7 @@ static void call_registers(const struct model_call *call, struct hvtlfs_hypercal
     }
 }
 
-static struct model_call any_call(struct input *input)
+static struct model_call any_call(uint32_t vp, struct input *input)
 {
     const uint16_t code = codes[input_byte(input) % (sizeof(codes) / sizeof(codes[0]))];
     const uint8_t how = input_byte(input);
@@ -685,13 +723,17 @@ static struct model_call any_call(struct input *input)
 
     call.control = any_control(code, input);
     call.fast = call.control >> 16 & 1;
-    fill_block(code, input, block);
+    if (code == 0x50 || code == 0x51) {
+        fill_registers(code, vp, 1 + ((unsigned)(call.control >> 32) - 1) % 8, input, block);
+    } else {
+        fill_block(code, input, block);
+    }
     for (unsigned i = 0; i < sizeof(bytes); i++) {
         bytes[i] = (uint8_t)(block[i / 8] >> 8 * (i % 8));
     }
     memcpy(call.block, bytes, sizeof(call.block));
     call.in = call.fast ? block[0] : (UINT64_C(15) << 12) + (how >> 4 == 7 ? how * 16u + 4 : 0);
-    call.out = call.fast ? block[1] : 0;
+    call.out = call.fast ? block[1] : UINT64_C(14) << 12;
     store_bytes(UINT64_C(15) << 12, bytes, sizeof(bytes));
     return call;
 }
@@ -709,7 +751,7 @@ static void check_status(const struct model_answer *answer, uint64_t result)
 static void hypercall(struct input *input)
 {
     const uint32_t vp = input_byte(input) % model.vp_count;
-    const struct model_call call = any_call(input);
+    const struct model_call call = any_call(vp, input);
     const struct model_answer answer = model_hypercall(&model, vp, &call, watch.last);
     struct hvtlfs_hypercall_regs regs;
     enum hvtlfs_hypercall_result result;
@@ -725,7 +767,10 @@ static void hypercall(struct input *input)
     CLAIM((result == HVTLFS_HYPERCALL_UD) == answer.undefined);
     CLAIM(result != HVTLFS_HYPERCALL_INTERCEPT || answer.intercept);
     if (result == HVTLFS_HYPERCALL_DONE) {
-        check_status(&answer, regs.rax);
+        const uint64_t answered = call.long_mode ? regs.rax : regs.rdx << 32 | regs.rax;
+
+        check_status(&answer, answered);
+        CLAIM(!answer.counts || (answered >> 32 & 0xFFF) == answer.reps);
     }
 }
 
