@@ -740,7 +740,7 @@ enum model_result model_read(struct model *model, uint32_t vp, uint32_t msr, uin
         return MODEL_DONE;
     case TSC_INVARIANT:
         *value = model->tsc_invariant;
-        return MODEL_DONE;
+        return model->invariant ? MODEL_DONE : MODEL_FAULT;
     case ASSIST:
         *value = of->assist;
         return MODEL_DONE;
@@ -888,7 +888,7 @@ enum model_result model_write(struct model *model, uint32_t vp, uint32_t msr, ui
         write_emulation_status(model, value);
         return MODEL_DONE;
     case TSC_INVARIANT: /* docs/CONFORMANCE.md: one bit, and it stays */
-        if (value > 1 || value < model->tsc_invariant) {
+        if (!model->invariant || value > 1 || value < model->tsc_invariant) {
             return MODEL_FAULT;
         }
         model->tsc_invariant = value;

@@ -111,6 +111,7 @@ struct model {
     bool copies; /* the host cannot put a page where there is no RAM */
     uint64_t gpa_limit;
     bool frozen;
+    bool invariant; /* the TSC is the clock, and TSC_INVARIANT_CONTROL exists */
 
     uint64_t guest_os_id, hypercall, reference_tsc, crash[5];
     uint64_t tsc_hz, apic_hz, tsc_invariant;
