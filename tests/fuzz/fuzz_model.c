@@ -618,8 +618,8 @@ static void lazy_eoi(struct input *input)
 
 /* ---- Hypercalls ---- */
 
-static const uint16_t codes[] = {0x0002, 0x0003, 0x0008, 0x000B, 0x0013, 0x0014,
-                                 0x0015, 0x005C, 0x005D, 0x00BB, 0x0050, 0x0051};
+static const uint16_t codes[] = {0x0002, 0x0003, 0x0008, 0x000B, 0x0013, 0x0014, 0x0015, 0x005C,
+                                 0x005D, 0x00BB, 0x0050, 0x0051, 0x0001, 0x009A, 0x00AF, 0x00B0};
 
 /* Registers by name (TLFS 7.8.2): MSRs, the host's, somebody else's, none. */
 static const uint32_t names[] = {
@@ -679,6 +679,16 @@ static void fill_block(uint16_t code, struct input *input, uint64_t block[64])
     }
 }
 
+/* Header and list of HvCallGetVpIndexFromApicId, or of a flush without flags. */
+static void fill_numbers(uint16_t code, struct input *input, uint64_t block[64])
+{
+    block[0] = code != 0x9A || input_byte(input) == 0xFF ? 7 : UINT64_MAX;
+    block[1] = input_byte(input) >= 0xF0;
+    for (unsigned i = 2; i < 10; i++) {
+        block[i] = input_byte(input) & 3u;
+    }
+}
+
 static uint64_t any_control(uint16_t code, struct input *input)
 {
     const uint8_t how = input_byte(input);
@@ -686,13 +696,14 @@ static uint64_t any_control(uint16_t code, struct input *input)
 
     control |= how & 1 ? UINT64_C(1) << 16 : 0;
     control |= code == 0x13 || code == 0x14 || code == 0x15 ? UINT64_C(1) << 17 : 0;
-    if (code == 0x03 || code == 0x14 || code == 0x50 || code == 0x51) {
+    if (code == 0x03 || code == 0x14 || code == 0x50 || code == 0x51 || code == 0x9A ||
+        code == 0xB0) {
         control |= (uint64_t)(1 + (how >> 1 & 7)) << 32;
     }
     if (how >> 4 == 15) {
         control ^= UINT64_C(1) << (16 + input_byte(input) % 48);
     }
-    if (code == 0x50) {
+    if (code == 0x50 || code == 0x9A) {
         control &= ~(UINT64_C(1) << 16); /* its output is looked at in memory */
     }
     return control;
@@ -734,6 +745,9 @@ static struct model_call any_call(uint32_t vp, struct input *input)
         fill_registers(code, vp, 1 + ((unsigned)(call.control >> 32) - 1) % 8, input, block);
     } else {
         fill_block(code, input, block);
+    }
+    if (code >= 0x9A && code <= 0xB0) {
+        fill_numbers(code, input, block);
     }
     for (unsigned i = 0; i < sizeof(bytes); i++) {
         bytes[i] = (uint8_t)(block[i / 8] >> 8 * (i % 8));

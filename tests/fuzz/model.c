@@ -927,9 +927,10 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    {0x0002, 24, 0, false},  {0x0003, 24, 8, false},  {0x0008, 8, 0, false}, {0x000B, 16, 0, false},
-    {0x0013, 32, 0, true},   {0x0014, 32, 8, true},   {0x0015, 24, 0, true}, {0x0050, 16, 4, false},
-    {0x0051, 16, 32, false}, {0x005C, 256, 0, false}, {0x005D, 8, 0, false},
+    {0x0001, 8, 0, false},  {0x0002, 24, 0, false},  {0x0003, 24, 8, false},  {0x0008, 8, 0, false},
+    {0x000B, 16, 0, false}, {0x0013, 32, 0, true},   {0x0014, 32, 8, true},   {0x0015, 24, 0, true},
+    {0x0050, 16, 4, false}, {0x0051, 16, 32, false}, {0x005C, 256, 0, false}, {0x005D, 8, 0, false},
+    {0x009A, 16, 8, false}, {0x00AF, 16, 0, false},  {0x00B0, 16, 8, false},
 };
 
 static void may(struct model_answer *answer, uint16_t status)
@@ -974,6 +975,12 @@ static uint64_t input_size(const struct shape *shape, uint64_t control)
     return shape->header + 8 * field(control, 17, 9) + shape->element * field(control, 32, 12);
 }
 
+/* Bytes of output for an element of the list. */
+static uint64_t output_element(uint16_t code)
+{
+    return code == 0x50 ? 16 : code == 0x9A ? 8 : 0;
+}
+
 static void judge_placement(struct model *model, const struct shape *shape,
                             const struct model_call *call, struct model_answer *answer)
 {
@@ -988,8 +995,8 @@ static void judge_placement(struct model *model, const struct shape *shape,
     if (call->in % 8 || call->in % MODEL_PAGE + size > MODEL_PAGE || call->in >= model->gpa_limit) {
         may(answer, INVALID_ALIGNMENT);
     }
-    if (shape->code == 0x50 &&
-        call->out % MODEL_PAGE + 16 * field(call->control, 32, 12) > MODEL_PAGE) {
+    if (call->out % MODEL_PAGE + output_element(shape->code) * field(call->control, 32, 12) >
+        MODEL_PAGE) {
         may(answer, INVALID_ALIGNMENT);
     }
     if (!model_visible(model, call->in)) {
@@ -1291,12 +1298,59 @@ static void get_or_set_registers(struct model *model, uint32_t vp, const struct 
     }
 }
 
+/* 7.10.4: VP n has APIC ID n. */
+static void vp_indices(struct model *model, const struct model_call *call, const uint8_t *in,
+                       struct model_answer *answer)
+{
+    uint32_t i = (uint32_t)field(call->control, 48, 12);
+
+    answer->counts = true;
+    answer->reps = i;
+    if (read64(in) != UINT64_MAX) {
+        may(answer, INVALID_PARTITION_ID);
+    }
+    if (in[8]) { /* another VTL than 0 */
+        may(answer, INVALID_PARAMETER);
+    }
+    for (; !answer->statuses && i < field(call->control, 32, 12); i++) {
+        const uint32_t id = read32(in + 16 + 8 * i);
+
+        if (id >= model->vp_count) {
+            may(answer, INVALID_PARAMETER);
+            return;
+        }
+        write64(model_visible(model, call->out) + 8 * i, id);
+        answer->reps++;
+    }
+}
+
+/* 16.13: no flag is defined; whose translations go is the host's to know. */
+static void flush_guest_physical(const struct shape *shape, const uint8_t *in, uint64_t control,
+                                 struct model_answer *answer)
+{
+    answer->counts = shape->element;
+    answer->reps = (uint32_t)field(control, 32, 12);
+    if (read64(in + 8)) {
+        may(answer, INVALID_PARAMETER);
+        answer->reps = (uint32_t)field(control, 48, 12);
+    }
+}
+
 static void perform(struct model *model, uint32_t vp, const struct shape *shape,
                     const struct model_call *call, uint64_t now, struct model_answer *answer)
 {
     const uint8_t *in = input_of(model, call);
 
     switch (shape->code) {
+    case 0x0001: /* 9.4.1: the host's to do */
+        break;
+    case 0x009A:
+        vp_indices(model, call, in, answer);
+        break;
+    case 0x00AF:
+    case 0x00B0:
+        flush_guest_physical(shape, in, call->control, answer);
+        break;
     case 0x0008: /* 14.5.1: always successful */
         model->spin_waits++;
         break;
