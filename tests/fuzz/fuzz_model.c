@@ -651,7 +651,7 @@ static void fill_registers(uint16_t code, uint32_t vp, unsigned count, struct in
             block[2 + 4 * i] = name;
             block[4 + 4 * i] = any_value(vp, model_register(name), input);
             crash_if_readable(model_register(name), &block[4 + 4 * i]);
-            block[5 + 4 * i] = how == 0x77;
+            block[5 + 4 * i] = (how & 15) == 7;
         }
     }
 }
