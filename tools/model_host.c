@@ -49,7 +49,8 @@ struct model_host {
     uint64_t tsc_fraction; /* of a tick, in 1 / UNITS_PER_SECOND */
 
     struct model_vp *vps;   /* HVTLFS_MAX_VPS of them */
-    uint32_t deadlines_end; /* no VP from here on ever had a deadline */
+    uint32_t deadlines_end; /* no VP from here on ever had a deadline: not a word of it was written */
+    uint32_t interrupts_end; /* the same of interrupts */
     size_t kicks;           /* VPs that are kicked */
 
     struct model_event *events;
@@ -491,7 +492,11 @@ static void on_request_interrupt(void *context, uint32_t vp_index,
     struct model_host *host = context;
     enter(host);
     expect_unlocked(host);
-    push_interrupt(&slot(host, vp_index)->interrupts, interrupt);
+    struct model_vp *vp = slot(host, vp_index);
+    push_interrupt(&vp->interrupts, interrupt);
+    if (vp >= host->vps + host->interrupts_end) {
+        host->interrupts_end = (uint32_t)(vp - host->vps) + 1;
+    }
     struct model_event *event = log_event(host, MODEL_EVENT_INTERRUPT, vp_index);
     event->values[0] = interrupt->vector;
     event->values[1] = interrupt->auto_eoi;
@@ -803,10 +808,11 @@ static void on_arm_deadline(void *context, uint32_t vp_index, uint64_t deadline)
     struct model_host *host = context;
     enter(host);
     expect_unlocked(host);
-    slot(host, vp_index)->deadline = deadline;
-    if (vp_index < HVTLFS_MAX_VPS && vp_index >= host->deadlines_end) {
-        host->deadlines_end = vp_index + 1;
+    struct model_vp *vp = slot(host, vp_index);
+    while (vp >= host->vps + host->deadlines_end) {
+        host->vps[host->deadlines_end++].deadline = HVTLFS_TIME_NEVER;
     }
+    vp->deadline = deadline;
     log_event(host, MODEL_EVENT_DEADLINE, vp_index)->values[0] = deadline;
     leave(host);
 }
@@ -1082,9 +1088,6 @@ struct model_host *model_host_create(const struct model_host_options *options)
         model_host_destroy(host);
         return NULL;
     }
-    for (uint32_t i = 0; i < HVTLFS_MAX_VPS; i++) {
-        host->vps[i].deadline = HVTLFS_TIME_NEVER;
-    }
     return host;
 }
 
@@ -1094,7 +1097,7 @@ void model_host_destroy(struct model_host *host)
         return;
     }
     model_host_clear_events(host);
-    for (uint32_t i = 0; host->vps != NULL && i < HVTLFS_MAX_VPS; i++) {
+    for (uint32_t i = 0; i < host->interrupts_end; i++) {
         free(host->vps[i].interrupts.items);
     }
     pthread_mutex_destroy(&host->own_lock);
@@ -1293,7 +1296,8 @@ void model_host_set_runtime(struct model_host *host, uint32_t vp_index, uint64_t
 uint64_t model_host_deadline(struct model_host *host, uint32_t vp_index)
 {
     enter(host);
-    uint64_t deadline = slot(host, vp_index)->deadline;
+    const struct model_vp *vp = slot(host, vp_index);
+    uint64_t deadline = vp < host->vps + host->deadlines_end ? vp->deadline : HVTLFS_TIME_NEVER;
     leave(host);
     return deadline;
 }

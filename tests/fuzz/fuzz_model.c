@@ -32,7 +32,7 @@ static uint8_t state[STATE_MOST];
 
 /* The clock by other arithmetic: from where it was set, whole ticks over the rate. */
 static struct {
-    uint64_t reference, tsc, hz, last;
+    uint64_t reference, tsc, hz, time, last;
     uint64_t slack; /* how far ahead it may be */
 } watch;
 
@@ -51,6 +51,9 @@ static bool quotas_known; /* what waited when the state moved has lost its conne
 
 static uint64_t exact_time(void)
 {
+    if (!model.invariant) {
+        return watch.reference + (fuzz_host.time - watch.time);
+    }
     return watch.reference + (uint64_t)((wide)(fuzz_host.tsc - watch.tsc) * 10000000u / watch.hz);
 }
 
@@ -59,10 +62,14 @@ static void set_watch(uint64_t reference)
     watch.reference = reference;
     watch.tsc = fuzz_host.tsc;
     watch.hz = fuzz_host.tsc_hz;
+    watch.time = fuzz_host.time;
 }
 
 static bool in_sync(void)
 {
+    if (!model.invariant) {
+        return false;
+    }
     for (uint32_t i = 1; i < model.vp_count; i++) {
         if (fuzz_host.vps[i].tsc_offset != fuzz_host.vps[0].tsc_offset) {
             return false;
@@ -71,8 +78,8 @@ static bool in_sync(void)
     return true;
 }
 
-/* 12.4: the same on all VPs, never back, at a constant rate. Without a common TSC no two reads give the
- * same value (docs/CONFORMANCE.md), so each may be a unit ahead. */
+/* 12.4: the same on all VPs, never back, at a constant rate. Without a common TSC, or with the host's clock,
+ * no two reads give the same value (docs/CONFORMANCE.md), so each may be a unit ahead. */
 static uint64_t check_time(void)
 {
     const uint64_t exact = exact_time();
@@ -279,18 +286,18 @@ static void tell_runtimes(void)
 
 static void settle(bool all)
 {
-    uint64_t now;
+    /* Of the host's clock a read of the MSR takes a unit: what the polls see is the time before it. */
+    const uint64_t now = hvtlfs_reference_time(setup.vp[0]);
     uint32_t vp;
 
     tell_runtimes();
-
     for (uint32_t i = 0; i < model.vp_count; i++) {
         hvtlfs_vp_poll(setup.vp[i]);
     }
     while ((vp = host_take_kick()) != HVTLFS_NO_VP) {
         hvtlfs_vp_poll(setup.vp[vp]);
     }
-    now = check_time();
+    CLAIM(now == hvtlfs_reference_time(setup.vp[0]));
     model_settle(&model, now);
     for (uint32_t i = 0; i < model.vp_count; i++) {
         check_slots(i, now);
@@ -299,7 +306,7 @@ static void settle(bool all)
     check_interrupts();
     check_requests();
     check_memory(all);
-    check_tsc_page(now);
+    check_tsc_page(check_time());
     check_emulation();
 }
 
@@ -312,7 +319,8 @@ static const uint32_t msrs[] = {
     0x400000B3, 0x400000B4, 0x400000B5, 0x400000B6, 0x400000B7, 0x400000E0, 0x400000E1, 0x400000E2,
     0x400000E3, 0x400000F0, 0x40000100, 0x40000101, 0x40000102, 0x40000103, 0x40000104, 0x40000105,
     0x40000010, 0x40000022, 0x40000023, 0x40000071, 0x400000F1, 0x400000F2, 0x40000106, 0x40000107,
-    0x40000108, 0x40000114, 0x40000115, 0x40000118, 0x40000004, 0x40000085, 0x400000C1, 0x40000116};
+    0x40000108, 0x40000114, 0x40000115, 0x40000118, 0x40000004, 0x40000085, 0x400000C1, 0x40000116,
+    0x400000F3, 0x400000F4, 0x400000F5};
 
 /* Pages 0 to 7 for all that may cover each other, 8 to 13 for message pages, the rest is only RAM. */
 static uint64_t any_place(struct input *input)
@@ -611,8 +619,43 @@ static void lazy_eoi(struct input *input)
 
 /* ---- Hypercalls ---- */
 
-static const uint16_t codes[] = {0x0002, 0x0003, 0x0008, 0x000B, 0x0013,
-                                 0x0014, 0x0015, 0x005C, 0x005D, 0x00BB};
+static const uint16_t codes[] = {0x0002, 0x0003, 0x0008, 0x000B, 0x0013, 0x0014, 0x0015, 0x005C,
+                                 0x005D, 0x00BB, 0x0050, 0x0051, 0x0001, 0x009A, 0x00AF, 0x00B0};
+
+/* Registers by name (TLFS 7.8.2): MSRs, the host's, somebody else's, none. */
+static const uint32_t names[] = {
+    0x00000210, 0x00000214, 0x00000215, 0x00000240, 0x00000241, 0x00000250, 0x00020000,
+    0x00090000, 0x00090001, 0x00090002, 0x00090003, 0x00090010, 0x00090011, 0x00090012,
+    0x00090013, 0x00090017, 0x00090020, 0x00090022, 0x000A0000, 0x000A0002, 0x000A000F,
+    0x000A0010, 0x000A0011, 0x000A0012, 0x000A0013, 0x000A0014, 0x000B0000, 0x000B0001,
+    0x000B0002, 0x000B0003, 0x000B0007, 0x000B0100, 0x000B0101, 0x000D0005, 0x00012345};
+
+static uint32_t any_name(struct input *input)
+{
+    return names[input_byte(input) % (sizeof(names) / sizeof(names[0]))];
+}
+
+static void fill_registers(uint16_t code, uint32_t vp, unsigned count, struct input *input,
+                           uint64_t block[64])
+{
+    const uint8_t how = input_byte(input);
+
+    memset(block, 0, 64 * sizeof(block[0]));
+    block[0] = how == 0xFF ? 0 : UINT64_MAX;
+    block[1] = how < 0xE0 ? 0xFFFFFFFE : how < 0xFE ? how & 3u : UINT64_C(0x1FFFFFFFE);
+    for (unsigned i = 0; i < count; i++) {
+        const uint32_t name = any_name(input);
+
+        if (code == 0x50) {
+            block[2 + i / 2] |= (uint64_t)name << 32 * (i % 2);
+        } else {
+            block[2 + 4 * i] = name;
+            block[4 + 4 * i] = any_value(vp, model_register(name), input);
+            crash_if_readable(model_register(name), &block[4 + 4 * i]);
+            block[5 + 4 * i] = (how & 15) == 7;
+        }
+    }
+}
 
 /* The input of a call at a place of its own, RAM page 15, in words that mean something. */
 static void fill_block(uint16_t code, struct input *input, uint64_t block[64])
@@ -637,6 +680,16 @@ static void fill_block(uint16_t code, struct input *input, uint64_t block[64])
     }
 }
 
+/* Header and list of HvCallGetVpIndexFromApicId, or of a flush without flags. */
+static void fill_numbers(uint16_t code, struct input *input, uint64_t block[64])
+{
+    block[0] = code != 0x9A || input_byte(input) == 0xFF ? 7 : UINT64_MAX;
+    block[1] = input_byte(input) >= 0xF0;
+    for (unsigned i = 2; i < 10; i++) {
+        block[i] = input_byte(input) & 3u;
+    }
+}
+
 static uint64_t any_control(uint16_t code, struct input *input)
 {
     const uint8_t how = input_byte(input);
@@ -644,11 +697,15 @@ static uint64_t any_control(uint16_t code, struct input *input)
 
     control |= how & 1 ? UINT64_C(1) << 16 : 0;
     control |= code == 0x13 || code == 0x14 || code == 0x15 ? UINT64_C(1) << 17 : 0;
-    if (code == 0x03 || code == 0x14) {
+    if (code == 0x03 || code == 0x14 || code == 0x50 || code == 0x51 || code == 0x9A ||
+        code == 0xB0) {
         control |= (uint64_t)(1 + (how >> 1 & 7)) << 32;
     }
     if (how >> 4 == 15) {
         control ^= UINT64_C(1) << (16 + input_byte(input) % 48);
+    }
+    if (code == 0x50 || code == 0x9A) {
+        control &= ~(UINT64_C(1) << 16); /* its output is looked at in memory */
     }
     return control;
 }
@@ -675,7 +732,7 @@ static void call_registers(const struct model_call *call, struct hvtlfs_hypercal
     }
 }
 
-static struct model_call any_call(struct input *input)
+static struct model_call any_call(uint32_t vp, struct input *input)
 {
     const uint16_t code = codes[input_byte(input) % (sizeof(codes) / sizeof(codes[0]))];
     const uint8_t how = input_byte(input);
@@ -685,13 +742,20 @@ static struct model_call any_call(struct input *input)
 
     call.control = any_control(code, input);
     call.fast = call.control >> 16 & 1;
-    fill_block(code, input, block);
+    if (code == 0x50 || code == 0x51) {
+        fill_registers(code, vp, 1 + ((unsigned)(call.control >> 32) - 1) % 8, input, block);
+    } else {
+        fill_block(code, input, block);
+    }
+    if (code >= 0x9A && code <= 0xB0) {
+        fill_numbers(code, input, block);
+    }
     for (unsigned i = 0; i < sizeof(bytes); i++) {
         bytes[i] = (uint8_t)(block[i / 8] >> 8 * (i % 8));
     }
     memcpy(call.block, bytes, sizeof(call.block));
     call.in = call.fast ? block[0] : (UINT64_C(15) << 12) + (how >> 4 == 7 ? how * 16u + 4 : 0);
-    call.out = call.fast ? block[1] : 0;
+    call.out = call.fast ? block[1] : UINT64_C(14) << 12;
     store_bytes(UINT64_C(15) << 12, bytes, sizeof(bytes));
     return call;
 }
@@ -709,7 +773,7 @@ static void check_status(const struct model_answer *answer, uint64_t result)
 static void hypercall(struct input *input)
 {
     const uint32_t vp = input_byte(input) % model.vp_count;
-    const struct model_call call = any_call(input);
+    const struct model_call call = any_call(vp, input);
     const struct model_answer answer = model_hypercall(&model, vp, &call, watch.last);
     struct hvtlfs_hypercall_regs regs;
     enum hvtlfs_hypercall_result result;
@@ -725,7 +789,10 @@ static void hypercall(struct input *input)
     CLAIM((result == HVTLFS_HYPERCALL_UD) == answer.undefined);
     CLAIM(result != HVTLFS_HYPERCALL_INTERCEPT || answer.intercept);
     if (result == HVTLFS_HYPERCALL_DONE) {
-        check_status(&answer, regs.rax);
+        const uint64_t answered = call.long_mode ? regs.rax : regs.rdx << 32 | regs.rax;
+
+        check_status(&answer, answered);
+        CLAIM(!answer.counts || (answered >> 32 & 0xFFF) == answer.reps);
     }
 }
 
@@ -789,7 +856,7 @@ static void move(uint8_t how)
     if (how & 64) {
         /* The state tells another rate, but not that the same one is another TSC. */
         if (model.tsc_hz == fuzz_host.tsc_hz || how & 32) {
-            CLAIM(!hvtlfs_migrate(setup.partition, fuzz_host.tsc_hz, true));
+            CLAIM(!hvtlfs_migrate(setup.partition, fuzz_host.tsc_hz, model.invariant));
         }
         migrated();
     }
@@ -810,11 +877,12 @@ static void stop_and_go(struct input *input)
         const uint64_t reference = watch.reference;
 
         change_rate(how);
-        CLAIM(!hvtlfs_migrate(setup.partition, fuzz_host.tsc_hz, true));
+        CLAIM(!hvtlfs_migrate(setup.partition, fuzz_host.tsc_hz, model.invariant));
         migrated();
         watch.reference = reference;
     }
     watch.tsc = fuzz_host.tsc;
+    watch.time = fuzz_host.time;
     thaw(pause);
 }
 
@@ -937,7 +1005,7 @@ static void begin(uint8_t how)
     config->features = setup_all_features();
     config->vp_count = 1 + (how >> 2) % MODEL_VPS;
     config->trap = HVTLFS_TRAP_VMCALL;
-    config->invariant_tsc = true;
+    config->invariant_tsc = !(how & 64);
     config->apic_hz = 200000000;
     config->gpa_bits = 36;
     config->hypercall_reps = how & 16 ? 1 : 64;
@@ -947,6 +1015,7 @@ static void begin(uint8_t how)
     setup_find_vps(&setup);
     setup_connections(&setup);
     model_begin(&model, config->vp_count, how & 1, UINT64_C(1) << 36);
+    model.invariant = config->invariant_tsc;
     model.tsc_hz = model.known_hz = fuzz_host.tsc_hz;
     model.apic_hz = config->apic_hz;
     tell_runtimes();

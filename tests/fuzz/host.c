@@ -131,10 +131,11 @@ static void note_read(uint64_t gpa, size_t size)
     }
 }
 
-/* Another VP rewrites what has just been read. */
+/* Another VP rewrites what has just been read. Not in an overlay, whose bytes nobody puts right again when
+ * a call goes on: it would be another input. */
 static void race(uint64_t gpa, uint8_t *bytes, size_t size)
 {
-    if (!fuzz_host.races) {
+    if (!fuzz_host.races || host_overlay_at(gpa)) {
         return;
     }
     dirty_pages |= page_bit(gpa);

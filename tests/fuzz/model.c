@@ -740,7 +740,7 @@ enum model_result model_read(struct model *model, uint32_t vp, uint32_t msr, uin
         return MODEL_DONE;
     case TSC_INVARIANT:
         *value = model->tsc_invariant;
-        return MODEL_DONE;
+        return model->invariant ? MODEL_DONE : MODEL_FAULT;
     case ASSIST:
         *value = of->assist;
         return MODEL_DONE;
@@ -888,7 +888,7 @@ enum model_result model_write(struct model *model, uint32_t vp, uint32_t msr, ui
         write_emulation_status(model, value);
         return MODEL_DONE;
     case TSC_INVARIANT: /* docs/CONFORMANCE.md: one bit, and it stays */
-        if (value > 1 || value < model->tsc_invariant) {
+        if (!model->invariant || value > 1 || value < model->tsc_invariant) {
             return MODEL_FAULT;
         }
         model->tsc_invariant = value;
@@ -909,10 +909,13 @@ enum {
     INVALID_ALIGNMENT = 4,
     INVALID_PARAMETER = 5,
     ACCESS_DENIED = 6,
+    INVALID_PARTITION_ID = 0x0D,
+    INVALID_VP_INDEX = 0x0E,
     INVALID_CONNECTION_ID = 0x12,
     INSUFFICIENT_BUFFERS = 0x13,
     INVALID_PORT_ID = 0x11,
     INVALID_SYNIC_STATE = 0x18,
+    INVALID_REGISTER_VALUE = 0x50,
 };
 
 /* Appendix A: what a call looks like. */
@@ -924,9 +927,10 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    {0x0002, 24, 0, false}, {0x0003, 24, 8, false},  {0x0008, 8, 0, false},
-    {0x000B, 16, 0, false}, {0x0013, 32, 0, true},   {0x0014, 32, 8, true},
-    {0x0015, 24, 0, true},  {0x005C, 256, 0, false}, {0x005D, 8, 0, false},
+    {0x0001, 8, 0, false},  {0x0002, 24, 0, false},  {0x0003, 24, 8, false},  {0x0008, 8, 0, false},
+    {0x000B, 16, 0, false}, {0x0013, 32, 0, true},   {0x0014, 32, 8, true},   {0x0015, 24, 0, true},
+    {0x0050, 16, 4, false}, {0x0051, 16, 32, false}, {0x005C, 256, 0, false}, {0x005D, 8, 0, false},
+    {0x009A, 16, 8, false}, {0x00AF, 16, 0, false},  {0x00B0, 16, 8, false},
 };
 
 static void may(struct model_answer *answer, uint16_t status)
@@ -971,6 +975,12 @@ static uint64_t input_size(const struct shape *shape, uint64_t control)
     return shape->header + 8 * field(control, 17, 9) + shape->element * field(control, 32, 12);
 }
 
+/* Bytes of output for an element of the list. */
+static uint64_t output_element(uint16_t code)
+{
+    return code == 0x50 ? 16 : code == 0x9A ? 8 : 0;
+}
+
 static void judge_placement(struct model *model, const struct shape *shape,
                             const struct model_call *call, struct model_answer *answer)
 {
@@ -983,6 +993,10 @@ static void judge_placement(struct model *model, const struct shape *shape,
         return;
     }
     if (call->in % 8 || call->in % MODEL_PAGE + size > MODEL_PAGE || call->in >= model->gpa_limit) {
+        may(answer, INVALID_ALIGNMENT);
+    }
+    if (call->out % MODEL_PAGE + output_element(shape->code) * field(call->control, 32, 12) >
+        MODEL_PAGE) {
         may(answer, INVALID_ALIGNMENT);
     }
     if (!model_visible(model, call->in)) {
@@ -1162,18 +1176,191 @@ static void signal_event(struct model *model, const uint8_t *in, struct model_an
     }
 }
 
+/* ---- Registers (7.8.2, 7.10.1, 7.10.2) ---- */
+
+#define HOSTS_REGISTER 0x20000u /* RAX: the host of these tests says its name, and takes anything */
+
+/* Names that follow each other stand for MSRs that do. */
+static const struct {
+    uint32_t name, count, msr;
+} registers[] = {
+    {0x00000210, 6, CRASH_P0},   {0x00000240, 2, TSC_FREQUENCY},   {0x00090000, 1, VP_RUNTIME},
+    {0x00090001, 1, HYPERCALL},  {0x00090002, 1, OS_ID},           {0x00090003, 1, VP_INDEX},
+    {0x00090010, 4, EOI},        {0x00090017, 1, REFERENCE_TSC},   {0x00090020, 1, STATS0},
+    {0x00090022, 1, STATS0 + 2}, {0x000A0000, 16, SINT0},          {0x000A0010, 5, SCONTROL},
+    {0x000B0000, 8, STIMER0},    {0x000B0100, 2, UNHALTED_CONFIG},
+};
+
+uint32_t model_register(uint32_t name)
+{
+    for (size_t i = 0; i < sizeof(registers) / sizeof(registers[0]); i++) {
+        if (name - registers[i].name < registers[i].count) {
+            return registers[i].msr + (name - registers[i].name);
+        }
+    }
+    return 0;
+}
+
+/* A name that is some other partition's business, or a read that suspends (docs/CONFORMANCE.md); or none. */
+static uint16_t no_register(uint32_t name)
+{
+    return !name || name == 0x250 || name == 0xD0005 ? ACCESS_DENIED : INVALID_PARAMETER;
+}
+
+static uint16_t get_register(struct model *model, uint32_t vp, uint32_t name, uint64_t *value)
+{
+    const uint32_t msr = model_register(name);
+    bool known;
+
+    *value = HOSTS_REGISTER;
+    if (name == HOSTS_REGISTER) {
+        return SUCCESS;
+    }
+    if (!msr) {
+        return no_register(name);
+    }
+    return model_read(model, vp, msr, value, &known) == MODEL_FAULT ? INVALID_PARAMETER : SUCCESS;
+}
+
+static uint16_t set_register(struct model *model, uint32_t vp, uint32_t name, const uint8_t *value,
+                             uint64_t now)
+{
+    const uint32_t msr = model_register(name);
+
+    if (name == HOSTS_REGISTER) {
+        return SUCCESS;
+    }
+    if (!msr) {
+        return no_register(name);
+    }
+    return read64(value + 8) || model_write(model, vp, msr, read64(value), now) == MODEL_FAULT
+               ? INVALID_REGISTER_VALUE
+               : SUCCESS;
+}
+
+/* This partition, this VP (the others' registers are theirs: docs/CONFORMANCE.md), VTL 0. */
+static void judge_registers(const struct model *model, uint32_t vp, const uint8_t *in,
+                            struct model_answer *answer)
+{
+    const uint32_t whose = read32(in + 8);
+
+    if (read64(in) != UINT64_MAX) {
+        may(answer, INVALID_PARTITION_ID);
+    }
+    if (whose != 0xFFFFFFFE && whose >= model->vp_count) {
+        may(answer, INVALID_VP_INDEX);
+    } else if (whose != 0xFFFFFFFE && whose != vp) {
+        may(answer, ACCESS_DENIED);
+    }
+    if (read32(in + 12)) {
+        may(answer, INVALID_PARAMETER);
+    }
+}
+
+static void write64(uint8_t *bytes, uint64_t value)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        bytes[i] = (uint8_t)(value >> 8 * i);
+    }
+}
+
+/* One after the other; the first that fails ends the call, and those before it stay done (3.8). */
+static void get_or_set_registers(struct model *model, uint32_t vp, const struct model_call *call,
+                                 const uint8_t *in, uint64_t now, struct model_answer *answer)
+{
+    const bool set = (uint16_t)call->control == 0x51;
+    uint32_t i = (uint32_t)field(call->control, 48, 12);
+
+    judge_registers(model, vp, in, answer);
+    answer->counts = true;
+    answer->reps = i;
+    for (; !answer->statuses && i < field(call->control, 32, 12); i++) {
+        const uint8_t *element = in + 16 + i * (set ? 32u : 4u);
+        uint64_t value = 0;
+        uint16_t status;
+
+        if (!set) {
+            status = get_register(model, vp, read32(element), &value);
+        } else if (read32(element + 4) || read64(element + 8)) {
+            status = INVALID_PARAMETER;
+        } else {
+            status = set_register(model, vp, read32(element), element + 16, now);
+        }
+        if (status) {
+            may(answer, status);
+            return;
+        }
+        if (!set) {
+            write64(model_visible(model, call->out) + 16 * i, value);
+            write64(model_visible(model, call->out) + 16 * i + 8, 0);
+        }
+        answer->reps++;
+    }
+}
+
+/* 7.10.4: VP n has APIC ID n. */
+static void vp_indices(struct model *model, const struct model_call *call, const uint8_t *in,
+                       struct model_answer *answer)
+{
+    uint32_t i = (uint32_t)field(call->control, 48, 12);
+
+    answer->counts = true;
+    answer->reps = i;
+    if (read64(in) != UINT64_MAX) {
+        may(answer, INVALID_PARTITION_ID);
+    }
+    if (in[8]) { /* another VTL than 0 */
+        may(answer, INVALID_PARAMETER);
+    }
+    for (; !answer->statuses && i < field(call->control, 32, 12); i++) {
+        const uint32_t id = read32(in + 16 + 8 * i);
+
+        if (id >= model->vp_count) {
+            may(answer, INVALID_PARAMETER);
+            return;
+        }
+        write64(model_visible(model, call->out) + 8 * i, id);
+        answer->reps++;
+    }
+}
+
+/* 16.13: no flag is defined; whose translations go is the host's to know. */
+static void flush_guest_physical(const struct shape *shape, const uint8_t *in, uint64_t control,
+                                 struct model_answer *answer)
+{
+    answer->counts = shape->element;
+    answer->reps = (uint32_t)field(control, 32, 12);
+    if (read64(in + 8)) {
+        may(answer, INVALID_PARAMETER);
+        answer->reps = (uint32_t)field(control, 48, 12);
+    }
+}
+
 static void perform(struct model *model, uint32_t vp, const struct shape *shape,
-                    const struct model_call *call, struct model_answer *answer)
+                    const struct model_call *call, uint64_t now, struct model_answer *answer)
 {
     const uint8_t *in = input_of(model, call);
 
     switch (shape->code) {
+    case 0x0001: /* 9.4.1: the host's to do */
+        break;
+    case 0x009A:
+        vp_indices(model, call, in, answer);
+        break;
+    case 0x00AF:
+    case 0x00B0:
+        flush_guest_physical(shape, in, call->control, answer);
+        break;
     case 0x0008: /* 14.5.1: always successful */
         model->spin_waits++;
         break;
     case 0x000B:
     case 0x0015:
         cluster_ipi(model, shape, in, call->control, answer);
+        break;
+    case 0x0050:
+    case 0x0051:
+        get_or_set_registers(model, vp, call, in, now, answer);
         break;
     case 0x005C:
         post_message(model, vp, in, answer);
@@ -1193,7 +1380,6 @@ struct model_answer model_hypercall(struct model *model, uint32_t vp, const stru
     const struct shape *shape = shape_of((uint16_t)call->control);
     struct model_answer answer = {.statuses = 0};
 
-    (void)now;
     if (call->illegal_mode) { /* 3.5 */
         answer.undefined = true;
         return answer;
@@ -1208,7 +1394,7 @@ struct model_answer model_hypercall(struct model *model, uint32_t vp, const stru
     }
     judge_placement(model, shape, call, &answer);
     if (!answer.statuses && !answer.intercept) {
-        perform(model, vp, shape, call, &answer);
+        perform(model, vp, shape, call, now, &answer);
     }
     return answer;
 }

@@ -111,6 +111,7 @@ struct model {
     bool copies; /* the host cannot put a page where there is no RAM */
     uint64_t gpa_limit;
     bool frozen;
+    bool invariant; /* the TSC is the clock, and TSC_INVARIANT_CONTROL exists */
 
     uint64_t guest_os_id, hypercall, reference_tsc, crash[5];
     uint64_t tsc_hz, apic_hz, tsc_invariant;
@@ -140,6 +141,8 @@ struct model_answer {
     bool intercept; /* memory intercept */
     uint16_t status[MODEL_STATUSES];
     uint32_t statuses; /* 0 and nothing above: success and nothing else */
+    bool counts;       /* `reps` list elements are done, from the first one on */
+    uint32_t reps;
 };
 
 struct model_call {
@@ -197,6 +200,9 @@ void model_migrate(struct model *model, uint64_t tsc_hz);
 /* Calls whose code and control word are judged; the effect happens when the answer allows success. */
 struct model_answer model_hypercall(struct model *model, uint32_t vp, const struct model_call *call,
                                     uint64_t now);
+
+/* The MSR behind a register name (7.8.2); 0: none. */
+uint32_t model_register(uint32_t name);
 
 /* Time is `now`, every VP has been polled: one-shot timers that are due have expired. */
 void model_settle(struct model *model, uint64_t now);
