@@ -398,6 +398,15 @@ boot_deterministic() {
     note="$(grep -c '^hyperv_tcg_event' "$work/logs/$name.qemu") events"
 }
 
+# -icount: two VPs with the APIC's own timers, which leave no VP without a turn
+boot_turns() {
+    linux 2 "max,$everything,hv-stimer=off,hv-stimer-direct=off" hvt=time,work -icount shift=4,sleep=off \
+        -rtc base=2020-01-01,clock=vm || return
+    enlightened
+    expect '^HVT clockevent lapic'
+    expect '^HVT work cpus 2 rounds [0-9]+ faults 0'
+}
+
 # A week of guest time, as fast as it goes: the guest's clock keeps step with the real time clock
 boot_week() {
     local rtc uptime
