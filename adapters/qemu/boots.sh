@@ -310,7 +310,7 @@ tell() {
 
 ask() {
     local start=$SECONDS
-    until grep -aqE "$2" "$answers" || [[ $((SECONDS - start)) -gt 50 ]]; do
+    until grep -aqE "$2" "$answers" || [[ $((SECONDS - start)) -gt 100 ]]; do
         tell "$1"
         sleep 0.1
     done
@@ -322,7 +322,7 @@ monitored() {
     mkfifo "$pipe"
     : >"$answers"
     exec 9<>"$pipe"
-    (background=exec limit=90 && "$@" -chardev "stdio,id=monitor,signal=off" -monitor chardev:monitor \
+    (background=exec && "$@" -chardev "stdio,id=monitor,signal=off" -monitor chardev:monitor \
         -global migration.store-global-state=off <&9 >"$answers") &
     pid=$!
 }
@@ -344,7 +344,7 @@ saved_live() {
     local answers=$work/logs/$name.answers memory=$work/logs/$name.memory start=$SECONDS status
     rm -f "$state" "$first" "$memory".*
     log=$first monitored linux "$1" "$2" hvt=pages,time,work
-    until grep -aq '^HVT pages counting' "$first" 2>/dev/null || [[ $((SECONDS - start)) -gt 50 ]]; do
+    until grep -aq '^HVT pages counting' "$first" 2>/dev/null || [[ $((SECONDS - start)) -gt 100 ]]; do
         sleep 0.1
     done
     tell 'migrate_set_parameter downtime-limit 1'
