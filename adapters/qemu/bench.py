@@ -175,11 +175,7 @@ def document(phases, times, kernel):
         list(shown.values()) + ["first : last"],
         [operation_row(phases["clocks"], shown, "tick")],
     )
-    lines += [
-        "Two VPs, synthetic timers in each (with the APIC's own, Linux under `-icount` does not start",
-        "its second processor):",
-        "",
-    ]
+    lines += ["Two VPs, synthetic timers in each:", ""]
     shown = MEASURED["interrupts"]
     table(
         lines,

@@ -180,7 +180,7 @@ configure_target() {
 compile() {
     local objects
     mapfile -t objects < <(ninja -C "$work/$1" -t targets all | sed -n 's/: .*//p' |
-        grep -E "$2.fa.p/.*(target_i386|hw_i386_x86|intc_apic|softmmu_memory)")
+        grep -E "$2.fa.p/.*(target_i386|hw_i386_x86|intc_apic|softmmu_memory|softmmu_physmem|migration_ram|accel_tcg_tcg-accel-ops)")
     [[ ${#objects[@]} -gt 0 ]] && ninja -C "$work/$1" "${objects[@]}"
 }
 
