@@ -579,7 +579,7 @@ static enum hvtlfs_status next_section(struct reader *reader, struct section *se
     if (section->flags & ~OPTIONAL) {
         return damaged(reader, "section.flags", at + 4);
     }
-    reader->at += SECTION_SIZE + section->size;
+    reader->at += (size_t)SECTION_SIZE + section->size;
     return HVTLFS_OK;
 }
 
