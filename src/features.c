@@ -124,18 +124,28 @@ void hvtlfs_feature_list_minimal(struct hvtlfs_feature_list *list)
 }
 
 /* The features a name turns on and off. */
+/*@ requires readable(name) && \valid(on) && \valid(off);
+    assigns *on, *off; */
 static bool find_name(struct slice name, uint64_t *on, uint64_t *off)
 {
     size_t i;
 
+    /*@ loop invariant 0 <= i <= 6;
+        loop assigns i;
+        loop variant 6 - i; */
     for (i = 0; i < ARRAY_LEN(groups); i++) {
+        /*@ admit \object_pointer(groups[i].name); */
         if (slice_is(name, groups[i].name)) {
             *on = groups[i].on;
             *off = groups[i].off;
             return true;
         }
     }
+    /*@ loop invariant 0 <= i <= HVTLFS_FEATURE_COUNT;
+        loop assigns i;
+        loop variant HVTLFS_FEATURE_COUNT - i; */
     for (i = 0; i < HVTLFS_FEATURE_COUNT; i++) {
+        /*@ admit \object_pointer(hvti_feature_rows[i].name); */
         if (slice_is(name, hvti_feature_rows[i].name)) {
             *on = *off = BIT64(i);
             return true;
@@ -144,6 +154,8 @@ static bool find_name(struct slice name, uint64_t *on, uint64_t *off)
     return false;
 }
 
+/*@ requires readable(item) && \valid(list);
+    assigns *list; */
 static enum hvtlfs_status parse_item(struct hvtlfs_feature_list *list, struct slice item)
 {
     struct slice value = item;
@@ -170,6 +182,9 @@ static enum hvtlfs_status parse_item(struct hvtlfs_feature_list *list, struct sl
     return HVTLFS_OK;
 }
 
+/*@ requires error == \null || \valid(error);
+    assigns *error;
+    ensures \result == what.status; */
 static enum hvtlfs_status fail(struct hvtlfs_error *error, struct hvtlfs_error what)
 {
     if (error) {
@@ -190,6 +205,9 @@ enum hvtlfs_status hvtlfs_features_parse(struct hvtlfs_feature_list *list, const
                                                  .other = HVTLFS_FEATURE_COUNT});
     }
     result = *list;
+    /*@ loop invariant readable(rest) && \base_addr(rest.start) == \base_addr(text);
+        loop assigns rest, result;
+        loop variant rest.size; */
     while (rest.size) {
         struct slice item = slice_trim(slice_cut(&rest, ','));
         enum hvtlfs_status status = item.size ? parse_item(&result, item) : HVTLFS_OK;

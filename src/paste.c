@@ -41,13 +41,27 @@ struct reader {
     struct slice place;   /* where a name of our own making, such as stimer-direct, comes from */
 };
 
+/* For Frama-C (tests/proofs): the reader's slices begin somewhere. */
+/*@ predicate intact{L}(struct reader *r) = \valid_read{L}(r) &&
+        \at(r->result.syntax, L) < 32 && \object_pointer{L}(\at(r->text.start, L)) &&
+        \object_pointer{L}(\at(r->culprit.start, L)) &&
+        \object_pointer{L}(\at(r->place.start, L));
+    predicate sound{L}(struct reader *r) = \valid{L}(r) && intact{L}(r); */
+
 /* ---- One name with its value ---- */
 
+/*@ requires readable(value);
+    requires word: is_word(a);
+    requires word: is_word(b);
+    requires word: is_word(c);
+    assigns \nothing; */
 static bool is_one_of(struct slice value, const char *a, const char *b, const char *c)
 {
     return slice_is(value, a) || slice_is(value, b) || slice_is(value, c);
 }
 
+/*@ requires readable(value) && \valid(on);
+    assigns *on; */
 static bool read_switch(struct slice value, bool *on)
 {
     *on = is_one_of(value, "on", "yes", "true") || slice_is(value, "auto");
@@ -55,6 +69,9 @@ static bool read_switch(struct slice value, bool *on)
 }
 
 /* Where something stands in the text. */
+/*@ requires intact(reader) && \object_pointer(name.start);
+    assigns \nothing;
+    ensures \object_pointer(\result.start); */
 static struct slice place_of(const struct reader *reader, struct slice name)
 {
     bool inside = (uintptr_t)name.start - (uintptr_t)reader->text.start <= reader->text.size;
@@ -62,6 +79,8 @@ static struct slice place_of(const struct reader *reader, struct slice name)
     return inside ? name : reader->place;
 }
 
+/*@ requires intact(reader) && \object_pointer(name.start);
+    assigns \nothing; */
 static void note(struct reader *reader, struct slice name, const char *words)
 {
     struct slice place = place_of(reader, name);
@@ -72,6 +91,8 @@ static void note(struct reader *reader, struct slice name, const char *words)
     }
 }
 
+/*@ requires sound(reader);
+    assigns reader->result.list.features.word[0]; */
 static void turn(struct reader *reader, uint64_t features, bool on)
 {
     uint64_t *set = &reader->result.list.features.word[0];
@@ -80,12 +101,18 @@ static void turn(struct reader *reader, uint64_t features, bool on)
 }
 
 /* A row of the table; false if the name has none. */
+/*@ requires sound(reader) && readable(name);
+    assigns reader->result.list.features.word[0]; */
 static bool take_toggle(struct reader *reader, struct slice name, bool on)
 {
     uint32_t syntax = BIT32(reader->result.syntax);
     size_t i;
 
+    /*@ loop invariant 0 <= i <= sizeof(toggles) / sizeof(toggles[0]);
+        loop assigns i;
+        loop variant sizeof(toggles) / sizeof(toggles[0]) - i; */
     for (i = 0; i < ARRAY_LEN(toggles); i++) {
+        /*@ admit \object_pointer(toggles[i].name) && \object_pointer(toggles[i].note); */
         if ((toggles[i].syntaxes & syntax) && slice_is(name, toggles[i].name)) {
             turn(reader, toggles[i].features, on);
             note(reader, name, toggles[i].note);
@@ -95,6 +122,9 @@ static bool take_toggle(struct reader *reader, struct slice name, bool on)
     return false;
 }
 
+/*@ requires sound(reader) && readable(value);
+    assigns reader->culprit, reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status take_vendor(struct reader *reader, struct slice value)
 {
     if (value.size > 12) {
@@ -107,6 +137,9 @@ static enum hvtlfs_status take_vendor(struct reader *reader, struct slice value)
 }
 
 /* The number of attempts; on and off have been dealt with. */
+/*@ requires sound(reader) && readable(value);
+    assigns reader->culprit, reader->result.list;
+    ensures sound(reader); */
 static enum hvtlfs_status take_spin_count(struct reader *reader, struct slice value)
 {
     if (!slice_to_u32(value, &reader->result.list.spin_count)) {
@@ -118,6 +151,8 @@ static enum hvtlfs_status take_spin_count(struct reader *reader, struct slice va
 }
 
 /* As a feature or group of that name. */
+/*@ requires sound(reader) && readable(name);
+    assigns reader->result.list.features.word[0]; */
 static enum hvtlfs_status take_feature(struct reader *reader, struct slice name, bool on)
 {
     struct hvtlfs_feature_list named = {{{0, 0}}, 0};
@@ -125,7 +160,7 @@ static enum hvtlfs_status take_feature(struct reader *reader, struct slice name,
     char item[40];
     enum hvtlfs_status status;
 
-    if (name.size + sizeof("=off") > sizeof(item)) {
+    if (name.size > sizeof(item) - sizeof("=off")) {
         return HVTLFS_ERR_UNKNOWN_FEATURE;
     }
     memcpy(item, name.start, name.size);
@@ -141,6 +176,10 @@ static enum hvtlfs_status take_feature(struct reader *reader, struct slice name,
     return status;
 }
 
+/*@ requires sound(reader) && readable(name) && readable(value);
+    assigns reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status take(struct reader *reader, struct slice name, struct slice value)
 {
     enum hvtlfs_status status = HVTLFS_OK;
@@ -170,15 +209,26 @@ static enum hvtlfs_status take(struct reader *reader, struct slice name, struct 
 /* ---- Looking around in text ---- */
 
 /* Where a word first stands; the end if it does not. */
+/*@ requires readable(text);
+    requires word: is_word(word);
+    requires from <= text.size;
+    assigns \nothing;
+    ensures \result <= text.size; */
 static size_t find(struct slice text, const char *word, size_t from)
 {
     size_t length = 0;
     size_t i;
 
+    /*@ loop invariant 0 <= length <= strlen(word);
+        loop assigns length;
+        loop variant strlen(word) - length; */
     while (word[length]) {
         length++;
     }
-    for (i = from; i + length <= text.size; i++) {
+    /*@ loop invariant from <= i <= text.size;
+        loop assigns i;
+        loop variant text.size - i; */
+    for (i = from; length <= text.size - i; i++) {
         if (!memcmp(text.start + i, word, length)) {
             return i;
         }
@@ -186,24 +236,41 @@ static size_t find(struct slice text, const char *word, size_t from)
     return text.size;
 }
 
+/*@ requires readable(text);
+    requires word: is_word(word);
+    assigns \nothing;
+    ensures \result ==> text.size > 0; */
 static bool contains(struct slice text, const char *word)
 {
     return find(text, word, 0) < text.size;
 }
 
+/*@ requires readable(text);
+    assigns \nothing;
+    ensures within(\result, text) && readable(\result);
+    ensures \result.size == text.size - (count < text.size ? count : text.size); */
 static struct slice after(struct slice text, size_t count)
 {
     count = count < text.size ? count : text.size;
     return (struct slice){text.start + count, text.size - count};
 }
 
+/*@ requires readable(text);
+    assigns \nothing;
+    ensures within(\result, text) && readable(\result) && \result.start == text.start;
+    ensures \result.size == (count < text.size ? count : text.size); */
 static struct slice until(struct slice text, size_t count)
 {
     return (struct slice){text.start, count < text.size ? count : text.size};
 }
 
+/*@ requires word: valid_read_string(set);
+    assigns \nothing; */
 static bool is_in(char c, const char *set)
 {
+    /*@ loop invariant valid_read_string(set) && 0 <= strlen(set);
+        loop assigns set;
+        loop variant strlen(set); */
     while (*set && *set != c) {
         set++;
     }
@@ -211,11 +278,21 @@ static bool is_in(char c, const char *set)
 }
 
 /* Without any of the characters at either end. */
+/*@ requires readable(text);
+    requires word: is_word(unwanted);
+    assigns \nothing;
+    ensures within(\result, text) && readable(\result) && \result.size <= text.size; */
 static struct slice strip(struct slice text, const char *unwanted)
 {
+    /*@ loop invariant within(text, \at(text, Pre)) && readable(text);
+        loop assigns text;
+        loop variant text.size; */
     while (text.size && is_in(text.start[0], unwanted)) {
         text = after(text, 1);
     }
+    /*@ loop invariant within(text, \at(text, Pre)) && readable(text);
+        loop assigns text;
+        loop variant text.size; */
     while (text.size && is_in(text.start[text.size - 1], unwanted)) {
         text.size--;
     }
@@ -227,11 +304,17 @@ static struct slice strip(struct slice text, const char *unwanted)
 /* ---- QEMU ---- */
 
 /* One word; a comma at the end of a line goes on in the next. */
+/*@ requires readable(text);
+    assigns \nothing;
+    ensures \result <= text.size; */
 static size_t word_size(struct slice text)
 {
     bool joined = false;
     size_t i;
 
+    /*@ loop invariant 0 <= i <= text.size;
+        loop assigns i, joined;
+        loop variant text.size - i; */
     for (i = 0; i < text.size; i++) {
         bool space = is_in(text.start[i], SPACES);
 
@@ -244,11 +327,18 @@ static size_t word_size(struct slice text)
 }
 
 /* The value of the last -cpu; the whole text where there is none. */
+/*@ requires readable(text);
+    assigns \nothing;
+    ensures within(\result, text) && readable(\result); */
 static struct slice qemu_cpu(struct slice text)
 {
     struct slice value = text;
     size_t at;
 
+    /*@ loop invariant within(text, \at(text, Pre)) && readable(text);
+        loop invariant within(value, \at(text, Pre)) && readable(value);
+        loop assigns text, value, at;
+        loop variant text.size; */
     while ((at = find(text, "-cpu", 0)) < text.size) {
         text = strip(after(text, at + 4), SPACES "=");
         value = until(text, word_size(text));
@@ -256,6 +346,10 @@ static struct slice qemu_cpu(struct slice text)
     return value;
 }
 
+/*@ requires sound(reader) && readable(item);
+    assigns reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status qemu_item(struct reader *reader, struct slice item)
 {
     struct slice value = strip(item, SPACES "'\"");
@@ -271,12 +365,20 @@ static enum hvtlfs_status qemu_item(struct reader *reader, struct slice item)
     return take(reader, after(name, 3), value);
 }
 
+/*@ requires sound(reader) && readable(text);
+    assigns reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status read_qemu(struct reader *reader, struct slice text)
 {
     struct slice rest = qemu_cpu(text);
     enum hvtlfs_status status = HVTLFS_OK;
 
     turn(reader, WITH(HYPERCALL), true);
+    /*@ loop invariant readable(rest) && sound(reader);
+        loop assigns rest, status, reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+        loop variant rest.size; */
     while (!status && rest.size) {
         status = qemu_item(reader, slice_cut(&rest, ','));
     }
@@ -285,6 +387,10 @@ static enum hvtlfs_status read_qemu(struct reader *reader, struct slice text)
 
 /* ---- Xen ---- */
 
+/*@ requires sound(reader) && readable(item);
+    assigns reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status xen_item(struct reader *reader, struct slice item)
 {
     bool off;
@@ -306,6 +412,10 @@ static enum hvtlfs_status xen_item(struct reader *reader, struct slice item)
     return HVTLFS_OK;
 }
 
+/*@ requires sound(reader) && readable(text);
+    assigns reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status read_xen(struct reader *reader, struct slice text)
 {
     enum hvtlfs_status status = HVTLFS_OK;
@@ -317,6 +427,10 @@ static enum hvtlfs_status read_xen(struct reader *reader, struct slice text)
     list = rest.size && rest.start[0] == '[';
     rest = until(rest, find(rest, list ? "]" : "\n", 0));
     rest = strip(rest, "[]");
+    /*@ loop invariant readable(rest) && sound(reader);
+        loop assigns rest, status, reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+        loop variant rest.size; */
     while (!status && rest.size) {
         status = xen_item(reader, slice_cut(&rest, ','));
     }
@@ -326,8 +440,15 @@ static enum hvtlfs_status read_xen(struct reader *reader, struct slice text)
 /* ---- libvirt ---- */
 
 /* The value of an attribute; `found` tells a missing one from an empty one. */
+/*@ requires readable(tag) && \valid(found);
+    requires word: is_word(name);
+    assigns *found;
+    ensures within(\result, tag) && readable(\result); */
 static struct slice attribute(struct slice tag, const char *name, bool *found)
 {
+    /*@ loop invariant within(tag, \at(tag, Pre)) && readable(tag);
+        loop assigns tag, *found;
+        loop variant tag.size; */
     while (tag.size) {
         struct slice value = tag;
         struct slice key = slice_cut(&value, '=');
@@ -335,6 +456,9 @@ static struct slice attribute(struct slice tag, const char *name, bool *found)
 
         key = strip(key, SPACES);
         value = strip(value, SPACES);
+        /*@ loop invariant readable(key);
+            loop assigns key;
+            loop variant key.size; */
         while (contains(key, " ")) {
             key = after(key, find(key, " ", 0) + 1); /* the last word before the = */
         }
@@ -364,16 +488,26 @@ static const struct {
     {"tlbflush", "extended", "tlbflush-ext"},
 };
 
+/*@ requires word: is_word(string);
+    assigns \nothing;
+    ensures \result.start == string && \result.size == strlen(string) && readable(\result); */
 static struct slice word(const char *string)
 {
     size_t size = 0;
 
+    /*@ loop invariant 0 <= size <= strlen(string);
+        loop assigns size;
+        loop variant strlen(string) - size; */
     while (string[size]) {
         size++;
     }
     return (struct slice){string, size};
 }
 
+/*@ requires sound(reader) && readable(name) && readable(tag);
+    assigns reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status libvirt_toggle(struct reader *reader, struct slice name, struct slice tag)
 {
     bool has_state, has_value;
@@ -390,6 +524,10 @@ static enum hvtlfs_status libvirt_toggle(struct reader *reader, struct slice nam
     return take(reader, name, has_value ? value : state);
 }
 
+/*@ requires sound(reader) && readable(tag);
+    assigns reader->place, reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status libvirt_timer(struct reader *reader, struct slice tag)
 {
     bool found;
@@ -402,6 +540,11 @@ static enum hvtlfs_status libvirt_timer(struct reader *reader, struct slice tag)
     return take(reader, word("time"), attribute(tag, "present", &found));
 }
 
+/*@ requires sound(reader);
+    requires readable(parent) && readable(name) && readable(tag);
+    assigns reader->place, reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status libvirt_element(struct reader *reader, struct slice parent,
                                           struct slice name, struct slice tag)
 {
@@ -416,7 +559,12 @@ static enum hvtlfs_status libvirt_element(struct reader *reader, struct slice pa
         }
         return HVTLFS_OK;
     }
+    /*@ loop invariant 0 <= i <= 3;
+        loop assigns i;
+        loop variant 3 - i; */
     for (i = 0; i < ARRAY_LEN(children); i++) {
+        /*@ admit \object_pointer(children[i].parent) && \object_pointer(children[i].name) &&
+                  \object_pointer(children[i].toggle); */
         if (slice_is(parent, children[i].parent) && slice_is(name, children[i].name)) {
             return libvirt_toggle(reader, word(children[i].toggle), tag);
         }
@@ -424,31 +572,59 @@ static enum hvtlfs_status libvirt_element(struct reader *reader, struct slice pa
     return libvirt_toggle(reader, name, tag);
 }
 
-/* Cut the next element's start tag out: its name and its attributes. False at the end. */
-static bool next_tag(struct slice *rest, struct slice *name, struct slice *tag)
+/* Of <name attribute="value"/>, without the brackets. */
+/*@ requires readable(tag);
+    assigns \nothing;
+    ensures readable(\result) && \result.size <= tag.size; */
+static struct slice element_name(struct slice tag)
 {
     size_t i = 0;
 
-    *rest = after(*rest, find(*rest, "<", 0) + 1);
-    if (rest->size >= 3 && !memcmp(rest->start, "!--", 3)) {
-        *rest = after(*rest, find(*rest, "-->", 0));
-        *name = *tag = until(*rest, 0);
-        return rest->size;
-    }
-    *tag = slice_cut(rest, '>');
-    while (i < tag->size && !is_in(tag->start[i], SPACES)) {
+    /*@ loop invariant 0 <= i <= tag.size;
+        loop assigns i;
+        loop variant tag.size - i; */
+    while (i < tag.size && !is_in(tag.start[i], SPACES)) {
         i++;
     }
-    *name = strip(until(*tag, i), "/?");
-    return tag->size;
+    return strip(until(tag, i), "/?");
 }
 
+/* Cut the next element's start tag out: its name and its attributes. False at the end. */
+/*@ requires \valid(rest) && \valid(name) && \valid(tag) && \separated(rest, name, tag);
+    requires readable(*rest);
+    assigns *rest, *name, *tag;
+    ensures readable(*rest) && readable(*tag) && readable(*name) && name->size <= tag->size;
+    ensures \result ==> rest->size < \old(rest->size); */
+static bool next_tag(struct slice *rest, struct slice *name, struct slice *tag)
+{
+    struct slice text = after(*rest, find(*rest, "<", 0) + 1);
+    bool comment = text.size >= 3 && !memcmp(text.start, "!--", 3);
+
+    /*@ assert text.size == 0 || text.size < rest->size; */
+    if (comment) {
+        text = after(text, find(text, "-->", 0));
+    }
+    /*@ assert text.size == 0 || text.size < rest->size; */
+    *tag = comment ? until(text, 0) : slice_cut(&text, '>');
+    *name = element_name(*tag);
+    *rest = text;
+    return comment ? text.size : tag->size;
+}
+
+/*@ requires sound(reader) && readable(rest);
+    assigns reader->place, reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status libvirt_part(struct reader *reader, struct slice rest, bool timers)
 {
     struct slice parent = {rest.start, 0};
     struct slice name, tag;
     enum hvtlfs_status status = HVTLFS_OK;
 
+    /*@ loop invariant readable(rest) && readable(parent) && sound(reader);
+        loop assigns rest, name, tag, parent, status, reader->place, reader->culprit,
+            reader->result.list, reader->result.toggles, reader->result.vendor[0 .. 15];
+        loop variant rest.size; */
     while (!status && next_tag(&rest, &name, &tag)) {
         if (!name.size || tag.start[0] == '/' || tag.start[0] == '?') {
             parent.size = name.size ? 0 : parent.size;
@@ -467,6 +643,10 @@ static enum hvtlfs_status libvirt_part(struct reader *reader, struct slice rest,
 }
 
 /* The element <hyperv> with what is in it, and the timers wherever they are. */
+/*@ requires sound(reader) && readable(text);
+    assigns reader->place, reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
 static enum hvtlfs_status read_libvirt(struct reader *reader, struct slice text)
 {
     size_t start = find(text, "<hyperv", 0);
@@ -484,6 +664,9 @@ static enum hvtlfs_status read_libvirt(struct reader *reader, struct slice text)
 
 /* ---- All ---- */
 
+/*@ requires readable(text);
+    assigns \nothing;
+    ensures \result < 32; */
 static enum hvtlfs_syntax recognise(struct slice text)
 {
     if (contains(text, "<")) {
@@ -497,16 +680,23 @@ static enum hvtlfs_syntax recognise(struct slice text)
                : HVTLFS_SYNTAX_LIST;
 }
 
+/*@ requires readable(text);
+    assigns \nothing; */
 static uint32_t count_items(struct slice text)
 {
     uint32_t count = 0;
 
+    /*@ loop invariant readable(text);
+        loop assigns text, count;
+        loop variant text.size; */
     while (text.size) {
         count += slice_trim(slice_cut(&text, ',')).size != 0;
     }
     return count;
 }
 
+/*@ requires sound(reader) && readable(text) && \valid(error) && \separated(reader, error);
+    assigns reader->result.list, reader->result.toggles, *error; */
 static enum hvtlfs_status read_list(struct reader *reader, struct slice text,
                                     struct hvtlfs_error *error)
 {
@@ -515,32 +705,52 @@ static enum hvtlfs_status read_list(struct reader *reader, struct slice text,
     return hvtlfs_features_parse(&reader->result.list, text.start, text.size, error);
 }
 
-static enum hvtlfs_status read_text(struct reader *reader, struct slice text,
-                                    struct hvtlfs_error *error)
+/*@ requires intact(reader) && readable(text) && \valid(error);
+    assigns *error; */
+static void report(const struct reader *reader, struct slice text, enum hvtlfs_status status,
+                   struct hvtlfs_error *error)
 {
-    enum hvtlfs_status status;
-    struct slice place;
+    struct slice place = place_of(reader, reader->culprit);
 
-    switch (reader->result.syntax) {
-    case HVTLFS_SYNTAX_QEMU:
-        status = read_qemu(reader, text);
-        break;
-    case HVTLFS_SYNTAX_LIBVIRT:
-        status = read_libvirt(reader, text);
-        break;
-    case HVTLFS_SYNTAX_XEN:
-        status = read_xen(reader, text);
-        break;
-    case HVTLFS_SYNTAX_LIST:
-    default:
-        return read_list(reader, text, error);
-    }
-    place = place_of(reader, reader->culprit);
     *error = (struct hvtlfs_error){.status = status,
                                    .feature = HVTLFS_FEATURE_COUNT,
                                    .other = HVTLFS_FEATURE_COUNT,
                                    .value = (uint64_t)(place.start - text.start),
                                    .limit = place.size};
+}
+
+/*@ requires sound(reader) && readable(text);
+    assigns reader->place, reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15];
+    ensures sound(reader); */
+static enum hvtlfs_status read_foreign(struct reader *reader, struct slice text)
+{
+    enum hvtlfs_status status;
+
+    if (reader->result.syntax == HVTLFS_SYNTAX_QEMU) {
+        status = read_qemu(reader, text);
+    } else if (reader->result.syntax == HVTLFS_SYNTAX_LIBVIRT) {
+        status = read_libvirt(reader, text);
+    } else {
+        status = read_xen(reader, text);
+    }
+    return status;
+}
+
+/*@ requires sound(reader) && readable(text) && \valid(error) && \separated(reader, error);
+    assigns reader->place, reader->culprit, reader->result.list, reader->result.toggles,
+            reader->result.vendor[0 .. 15], *error; */
+static enum hvtlfs_status read_text(struct reader *reader, struct slice text,
+                                    struct hvtlfs_error *error)
+{
+    enum hvtlfs_status status;
+
+    if (reader->result.syntax == HVTLFS_SYNTAX_LIST) {
+        status = read_list(reader, text, error);
+    } else {
+        status = read_foreign(reader, text);
+        report(reader, text, status, error);
+    }
     return status;
 }
 

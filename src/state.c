@@ -143,10 +143,15 @@ static uint32_t tag_of(const char *word)
            (uint32_t)(uint8_t)word[2] << 16 | (uint32_t)(uint8_t)word[3] << 24;
 }
 
+/*@ requires width <= 8 && \valid_read(bytes + (0 .. width - 1));
+    assigns \nothing; */
 static uint64_t get(const uint8_t *bytes, uint32_t width)
 {
     uint64_t value = 0;
 
+    /*@ loop invariant 0 <= width <= \at(width, Pre);
+        loop assigns width, value;
+        loop variant width; */
     while (width--) {
         value = value << 8 | bytes[width];
     }
@@ -201,20 +206,28 @@ static void set_number(void *member, uint32_t width, uint64_t value)
 }
 
 /* FNV-1a, 64 bits: against damage, not against forgery. */
+/*@ requires size == 0 || \valid_read(bytes + (0 .. size - 1));
+    assigns \nothing; */
 static uint64_t digest_of(const uint8_t *bytes, size_t size)
 {
     uint64_t digest = UINT64_C(0xCBF29CE484222325);
     size_t i;
 
+    /*@ loop invariant 0 <= i <= size;
+        loop assigns i, digest;
+        loop variant size - i; */
     for (i = 0; i < size; i++) {
         digest = (digest ^ bytes[i]) * UINT64_C(0x100000001B3);
     }
     return digest;
 }
 
+/*@ requires size <= UINT32_MAX - 7;
+    assigns \nothing;
+    ensures size <= \result <= size + 7 && \result % 8 == 0; */
 static uint32_t round_up(uint32_t size)
 {
-    return (size + 7) & ~UINT32_C(7);
+    return (size + 7) / 8 * 8;
 }
 
 /* ---- Writing: what does not fit is counted ---- */
@@ -454,6 +467,9 @@ size_t hvtlfs_state_size(const struct hvtlfs_partition *partition)
     return writer.at;
 }
 
+/*@ requires \valid(error);
+    assigns *error;
+    ensures \result == status; */
 static enum hvtlfs_status wrong(struct hvtlfs_error *error, enum hvtlfs_status status,
                                 const char *name, uint64_t value, uint64_t limit)
 {
@@ -518,12 +534,32 @@ struct reader {
     struct hvtlfs_error *error;
 };
 
+/*
+ * What every step of the walk relies on and keeps, for Frama-C (tests/proofs): the bytes can be read, a
+ * section or field lies within them.
+ */
+/*@ predicate at_work{L}(struct reader *r) = \valid{L}(r) && \valid{L}(\at(r->error, L)) &&
+        \separated(r, \at(r->error, L)) && \at(r->at, L) <= \at(r->size, L) <= PTRDIFF_MAX &&
+        HEADER_SIZE <= \at(r->size, L) &&
+        \valid_read{L}(\at(r->bytes, L) + (0 .. \at(r->size, L) - 1));
+    predicate holds{L}(uint8_t *start, integer size) =
+        \object_pointer{L}(start) && (size == 0 || \valid_read{L}(start + (0 .. size - 1))); */
+
+/*@ requires \valid(reader) && \valid(reader->error) &&
+             \object_pointer(reader->bytes) && \object_pointer(place);
+    assigns *reader->error;
+    ensures \result == HVTLFS_ERR_STATE_FORMAT; */
 static enum hvtlfs_status damaged(struct reader *reader, const char *name, const uint8_t *place)
 {
     return wrong(reader->error, HVTLFS_ERR_STATE_FORMAT, name,
                  place ? (uint64_t)(place - reader->bytes) : reader->at, 0);
 }
 
+/*@ requires \valid(reader) && \valid(reader->error) && \separated(reader, reader->error);
+    requires size <= PTRDIFF_MAX && \valid_read((uint8_t *)state + (0 .. size - 1));
+    assigns reader->bytes, reader->size, reader->at, reader->version, *reader->error;
+    ensures \result == HVTLFS_OK ==> at_work(reader);
+    ensures \result == HVTLFS_OK ==> reader->version >= 1; */
 static enum hvtlfs_status read_header(struct reader *reader, const void *state, size_t size)
 {
     reader->bytes = state;
@@ -550,6 +586,8 @@ static enum hvtlfs_status read_header(struct reader *reader, const void *state, 
     return HVTLFS_OK;
 }
 
+/*@ requires at_work(reader);
+    assigns *reader->error; */
 static enum hvtlfs_status check_digest(struct reader *reader)
 {
     return get(reader->bytes + 24, 8) ==
@@ -559,31 +597,50 @@ static enum hvtlfs_status check_digest(struct reader *reader)
 }
 
 /* The next section; `body` is NULL at the end. */
+/*@ requires at_work(reader) && \valid(section) && \separated(section, reader, reader->error);
+    assigns *section, reader->at, *reader->error;
+    ensures reader->at <= reader->size;
+    ensures \result == HVTLFS_OK && section->body != \null ==>
+        section->size % 8 == 0 && holds(section->body, section->size);
+    ensures \result == HVTLFS_OK && section->body != \null ==>
+        reader->at >= \old(reader->at) + SECTION_SIZE; */
 static enum hvtlfs_status next_section(struct reader *reader, struct section *section)
 {
     const uint8_t *at = reader->bytes + reader->at;
     size_t left = reader->size - reader->at;
+    uint32_t size;
 
     *section = (struct section){.body = NULL};
     if (!left) {
         return HVTLFS_OK;
     }
-    if (left < SECTION_SIZE || get(at + 12, 4) > left - SECTION_SIZE || get(at + 12, 4) % 8) {
+    if (left < SECTION_SIZE) {
+        return damaged(reader, "section.size", NULL);
+    }
+    size = (uint32_t)get(at + 12, 4);
+    if (size > left - SECTION_SIZE || size % 8) {
         return damaged(reader, "section.size", NULL);
     }
     *section = (struct section){.tag = (uint32_t)get(at, 4),
                                 .flags = (uint32_t)get(at + 4, 4),
                                 .vp_index = (uint32_t)get(at + 8, 4),
                                 .body = at + SECTION_SIZE,
-                                .size = (uint32_t)get(at + 12, 4)};
+                                .size = size};
     if (section->flags & ~OPTIONAL) {
         return damaged(reader, "section.flags", at + 4);
     }
-    reader->at += SECTION_SIZE + section->size;
+    reader->at += (size_t)SECTION_SIZE + size;
     return HVTLFS_OK;
 }
 
 /* Cut the next field off a section; `data` is NULL at the end. */
+/*@ requires at_work(reader) && \valid(rest) && \valid(field);
+    requires \separated(field, rest, reader, reader->error);
+    requires rest->size % 8 == 0 && holds(rest->body, rest->size);
+    assigns *field, rest->body, rest->size, *reader->error;
+    ensures \result == HVTLFS_OK ==> rest->size % 8 == 0 && holds(rest->body, rest->size);
+    ensures \result == HVTLFS_OK && field->data != \null ==>
+        holds(field->data, field->size) && rest->size <= \old(rest->size) - FIELD_SIZE; */
 static enum hvtlfs_status next_field(struct reader *reader, struct section *rest,
                                      struct field *field)
 {
@@ -601,6 +658,9 @@ static enum hvtlfs_status next_field(struct reader *reader, struct section *rest
     if (field->size > rest->size - FIELD_SIZE) {
         return damaged(reader, "field.size", rest->body + 4);
     }
+    /*@ loop invariant field->size <= i <= field->size + 7;
+        loop assigns i;
+        loop variant field->size + 7 - i; */
     for (i = field->size; i < round_up(field->size); i++) {
         if (field->data[i]) {
             return damaged(reader, "field.padding", field->data + i);

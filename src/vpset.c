@@ -49,6 +49,9 @@ bool hvtlfs_vp_set_is_empty(const struct hvtlfs_vp_set *set)
 {
     uint64_t rest;
 
+    /*@ loop invariant 0 <= bits(rest) <= 64;
+        loop assigns rest;
+        loop variant rest; */
     for (rest = set->banks; rest; rest &= rest - 1) {
         if (set->bank[lowest_bit(rest)]) {
             return false;
@@ -62,6 +65,9 @@ uint32_t hvtlfs_vp_set_count(const struct hvtlfs_vp_set *set)
     uint32_t count = 0;
     uint64_t rest;
 
+    /*@ loop invariant count <= 64 * (bits(set->banks) - bits(rest));
+        loop assigns rest, count;
+        loop variant rest; */
     for (rest = set->banks; rest; rest &= rest - 1) {
         count += count_bits(set->bank[lowest_bit(rest)]);
     }
@@ -78,6 +84,9 @@ uint32_t hvtlfs_vp_set_next(const struct hvtlfs_vp_set *set, uint32_t from)
     }
     bits = hvtlfs_vp_set_bank(set, bank) & UINT64_MAX << (from % HVTLFS_VPS_PER_BANK);
     rest = set->banks & UINT64_MAX << bank & ~BIT64(bank);
+    /*@ loop invariant bank < HVTLFS_VP_BANKS && 0 <= bits(rest) <= 64;
+        loop assigns bank, bits, rest;
+        loop variant rest; */
     while (!bits && rest) {
         bank = lowest_bit(rest);
         bits = set->bank[bank];
@@ -91,6 +100,9 @@ void hvtlfs_vp_set_intersect(struct hvtlfs_vp_set *set, const struct hvtlfs_vp_s
     uint64_t rest;
 
     set->banks &= other->banks;
+    /*@ loop invariant 0 <= bits(rest) <= 64;
+        loop assigns rest, set->bank[0 .. HVTLFS_VP_BANKS - 1];
+        loop variant rest; */
     for (rest = set->banks; rest; rest &= rest - 1) {
         uint32_t bank = lowest_bit(rest);
 
@@ -102,6 +114,9 @@ void hvtlfs_vp_set_unite(struct hvtlfs_vp_set *set, const struct hvtlfs_vp_set *
 {
     uint64_t rest;
 
+    /*@ loop invariant 0 <= bits(rest) <= 64;
+        loop assigns rest, set->bank[0 .. HVTLFS_VP_BANKS - 1];
+        loop variant rest; */
     for (rest = other->banks; rest; rest &= rest - 1) {
         uint32_t bank = lowest_bit(rest);
 
@@ -110,12 +125,16 @@ void hvtlfs_vp_set_unite(struct hvtlfs_vp_set *set, const struct hvtlfs_vp_set *
     set->banks |= other->banks;
 }
 
+/*@ requires \valid(set) && \valid_read(from) && \separated(set, from);
+    assigns *set; */
 static void copy_banks(struct hvtlfs_vp_set *set, const struct hvtlfs_vp_set *from)
 {
     hvtlfs_vp_set_clear(set);
     hvtlfs_vp_set_unite(set, from);
 }
 
+/*@ requires \valid(set);
+    assigns *set; */
 static void fill(struct hvtlfs_vp_set *set)
 {
     set->banks = UINT64_MAX;
@@ -140,7 +159,13 @@ enum hvtlfs_status hvtlfs_vp_set_parse(struct hvtlfs_vp_set *set, uint64_t forma
         return HVTLFS_ERR_ARGUMENT;
     }
     set->banks = valid;
+    /*@ loop invariant contents == \at(contents, Pre) + (bits(valid) - bits(rest));
+        loop invariant 0 <= bits(rest) <= bits(valid);
+        loop assigns rest, contents, set->bank[0 .. HVTLFS_VP_BANKS - 1];
+        loop variant rest; */
     for (rest = valid; rest; rest &= rest - 1) {
+        /*@ assert bits(rest) == bits(rest & (rest - 1)) + 1; */
+        /*@ assert 1 <= bits(rest) <= count; */
         set->bank[lowest_bit(rest)] = *contents++;
     }
     return HVTLFS_OK;
@@ -152,6 +177,9 @@ size_t hvtlfs_vp_set_encode(const struct hvtlfs_vp_set *set, uint64_t *valid, ui
     uint64_t rest;
 
     *valid = 0;
+    /*@ loop invariant count <= bits(set->banks) - bits(rest);
+        loop assigns rest, count, *valid, contents[0 .. HVTLFS_VP_BANKS - 1];
+        loop variant rest; */
     for (rest = set->banks; rest; rest &= rest - 1) {
         uint32_t bank = lowest_bit(rest);
 

@@ -3,10 +3,12 @@
  * What fuzzing and fault injection found: one test for each, named after what is true now. The targets
  * that found them are in tests/fuzz, test_faults.c and test_bounds.c.
  */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS, MAP_NORESERVE */
 #include "fixture.h"
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/mman.h>
 
 #include <hvtlfs/state.h>
 #include <hvtlfs/synic.h>
@@ -271,6 +273,68 @@ static void an_interrupt_says_of_its_vector_what_the_question_says(void **state)
     fixture_stop(&fixture);
 }
 
+static void put_le(uint8_t *bytes, uint64_t value, size_t width)
+{
+    for (size_t i = 0; i < width; i++) {
+        bytes[i] = (uint8_t)(value >> 8 * i);
+    }
+}
+
+static void count_visit(void *context, const struct hvtlfs_state_field *field)
+{
+    (void)field;
+    (*(uint32_t *)context)++;
+}
+
+/* A section of `size` bytes that readers may skip, made of two fields of half its length. */
+static void put_large_section(uint8_t *at, uint32_t size)
+{
+    const uint32_t half = size / 2 - 8;
+
+    put_le(at, 0x5A5A5A5A, 4);     /* a tag that nobody has */
+    put_le(at + 4, 0x80000000, 4);     /* optional */
+    put_le(at + 8, 0xFFFFFFFF, 4);
+    put_le(at + 12, size, 4);
+    put_le(at + 16 + 4, half, 4);
+    put_le(at + 16 + 8 + half + 4, half, 4);
+}
+
+/*
+ * Proof (tests/proofs, next_section): the length of a section and its header were added in 32 bits. One
+ * of 4 GiB less 16 bytes led back to itself, for ever. Here something wrong follows it.
+ */
+static void a_section_of_four_gigabytes_is_left_behind(void **state)
+{
+    static const uint8_t magic[8] = {'h', 'v', 't', 'l', 'f', 's', 13, 10};
+    const uint32_t large = UINT32_MAX - 15;
+    const uint64_t next = UINT64_C(32) + 16 + large;
+    struct hvtlfs_error error = {.status = HVTLFS_OK};
+    uint32_t visits = 0;
+    uint8_t *bytes;
+
+    (void)state;
+    if (sizeof(size_t) < 8) {
+        skip();
+    }
+    bytes = mmap(NULL, (size_t)next + 16, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (bytes == MAP_FAILED) {
+        skip();
+    }
+    memcpy(bytes, magic, sizeof(magic));
+    put_le(bytes + 8, 0x01020304, 4);
+    put_le(bytes + 12, HVTLFS_STATE_VERSION, 4);
+    put_le(bytes + 16, next + 16, 8);
+    put_large_section(bytes + 32, large);
+    put_le(bytes + next + 4, 1, 4); /* a flag that does not exist */
+    assert_int_equal(hvtlfs_state_visit(bytes, (size_t)next + 16, count_visit, &visits, &error),
+                     HVTLFS_ERR_STATE_FORMAT);
+    assert_int_equal(visits, 2);
+    assert_string_equal(error.name, "section.flags");
+    assert_int_equal(error.value, next + 4);
+    assert_int_equal(munmap(bytes, (size_t)next + 16), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +347,7 @@ int main(void)
         cmocka_unit_test(an_arming_that_cannot_be_looked_at_stays),
         cmocka_unit_test(an_arming_that_is_being_looked_at_is_not_forgotten),
         cmocka_unit_test(an_interrupt_says_of_its_vector_what_the_question_says),
+        cmocka_unit_test(a_section_of_four_gigabytes_is_left_behind),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
