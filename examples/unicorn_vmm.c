@@ -273,8 +273,7 @@ static bool power_on(struct vmm *vmm)
         return false;
     }
     memset(vmm->ram, 0, RAM_SIZE);
-    /* cppcheck-suppress comparePointers; two labels of one piece of assembler */
-    memcpy(vmm->ram + ENTRY, guest_begin, (size_t)(guest_end - guest_begin));
+    memcpy(vmm->ram + ENTRY, guest_begin, (uintptr_t)guest_end - (uintptr_t)guest_begin);
     set(vmm, UC_X86_REG_RIP, ENTRY);
     set(vmm, UC_X86_REG_RSP, STACK);
     return hook(vmm, UC_HOOK_CODE, (void (*)(void))on_instruction, 0) &&
