@@ -22,6 +22,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -217,6 +218,28 @@ static void the_program_gets_the_numbers_it_would_get_without_us(void **state)
     assert_int_equal(next, first + 3);
     (void)close(next);
     end(&machine, &vcpu);
+}
+
+/* As with as many vCPUs as there may be descriptors. */
+static void the_program_gets_as_many_as_it_would_get_without_us(void **state)
+{
+    struct rlimit before;
+    struct rlimit few;
+    struct machine machine;
+    struct vcpu vcpu;
+    int next = dup(0);
+
+    (void)state;
+    (void)close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = (struct rlimit){(rlim_t)next + 3, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    start(&machine, &vcpu);
+    check_served(&vcpu);
+    assert_int_equal(dup(0), -1);
+    assert_int_equal(errno, EMFILE);
+    end(&machine, &vcpu);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 /* ---- Other names of /dev/kvm, and none at all ---- */
@@ -465,6 +488,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_copy_is_as_good_as_what_it_was_copied_from),
         cmocka_unit_test(a_vcpu_needs_no_descriptor_of_its_vm),
         cmocka_unit_test(the_program_gets_the_numbers_it_would_get_without_us),
+        cmocka_unit_test(the_program_gets_as_many_as_it_would_get_without_us),
         cmocka_unit_test(the_device_is_known_by_any_name),
         cmocka_unit_test(a_call_by_number_is_a_call),
         cmocka_unit_test(a_function_found_by_its_name_is_ours),
