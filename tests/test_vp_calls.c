@@ -6,6 +6,8 @@
  */
 #include "guest_call.h"
 
+#include <stdio.h>
+
 static struct fixture fixture;
 static struct guest_call call;
 static struct guest_answer answer;
@@ -304,6 +306,78 @@ static void test_the_host_is_asked_for_architectural_registers_only(void **state
     fixture_stop(&fixture);
 }
 
+/* ---- Variable headers ---- */
+
+/* A sparse set has at most 64 banks (7.8.7.3): a header of more is malformed before it is looked at. */
+static void test_a_header_has_no_more_qwords_than_a_set_has_banks(void **state)
+{
+    static const struct {
+        uint16_t code;
+        uint32_t header, list;
+        uint32_t most;
+    } rows[] = {
+        {HvCallFlushVirtualAddressSpaceEx, 32, 0, 64},
+        {HvCallFlushVirtualAddressListEx, 32, 8, 64},
+        {HvCallSendSyntheticClusterIpiEx, 24, 0, 64},
+        {HvCallRetargetDeviceInterrupt, 56, 0, 65}, /* ValidBanksMask is variable, too */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (uint32_t more = 0; more < 2; more++) {
+            guest_prepare(&call, rows[i].code,
+                          rows[i].header + 8 * (rows[i].most + more) + rows[i].list, 0);
+            call.variable = rows[i].most + more;
+            call.reps = rows[i].list ? 1 : 0;
+            guest_make(&fixture, &call, &answer);
+            assert_int_equal(answer.status == HV_STATUS_INVALID_HYPERCALL_INPUT, more);
+        }
+    }
+}
+
+/* ---- Privileges ---- */
+
+/* TLFS 3.12.2: a call whose feature is off is denied, whichever of its features it is. */
+static void test_each_call_needs_each_of_its_features(void **state)
+{
+    static const struct {
+        uint16_t code;
+        const char *without;
+    } rows[] = {
+        {HvCallFlushVirtualAddressSpace, "tlbflush=off,tlbflush-ext=off"},
+        {HvCallFlushVirtualAddressList, "tlbflush=off,tlbflush-ext=off"},
+        {HvCallFlushVirtualAddressSpaceEx, "tlbflush=off,tlbflush-ext=off"},
+        {HvCallFlushVirtualAddressListEx, "tlbflush=off,tlbflush-ext=off"},
+        {HvCallFlushVirtualAddressSpaceEx, "ex-processor-masks=off"},
+        {HvCallFlushVirtualAddressListEx, "ex-processor-masks=off"},
+        {HvCallSendSyntheticClusterIpiEx, "ex-processor-masks=off"},
+        {HvCallSendSyntheticClusterIpi, "ipi=off"},
+        {HvCallSendSyntheticClusterIpiEx, "ipi=off"},
+        {HvCallGetVpRegisters, "vp-registers=off"},
+        {HvCallSetVpRegisters, "vp-registers=off"},
+        {HvCallStartVirtualProcessor, "start-vp=off"},
+        {HvCallRetargetDeviceInterrupt, "device-interrupts=off"},
+        {HvCallPostMessage, "post-messages=off"},
+        {HvCallSignalEvent, "signal-events=off"},
+        {HvCallSwitchVirtualAddressSpace, "address-space-switch=off"},
+        {HvCallNotifyLongSpinWait, "spinlocks=off"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char features[400];
+
+        (void)snprintf(features, sizeof(features), EVERY_CALL ",%s", rows[i].without);
+        fixture_prepare(&fixture);
+        fixture.features = features;
+        fixture_start(&fixture);
+        guest_prepare(&call, rows[i].code, 64, 0);
+        guest_make(&fixture, &call, &answer);
+        assert_int_equal(answer.status, HV_STATUS_ACCESS_DENIED);
+        fixture_stop(&fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +391,9 @@ int main(void)
                                         stop),
         cmocka_unit_test_setup_teardown(test_a_set_and_its_flag_come_together, start, stop),
         cmocka_unit_test_setup_teardown(test_an_index_comes_with_zeros_behind_it, start, stop),
+        cmocka_unit_test_setup_teardown(test_a_header_has_no_more_qwords_than_a_set_has_banks,
+                                        start, stop),
+        cmocka_unit_test(test_each_call_needs_each_of_its_features),
         cmocka_unit_test(test_the_host_is_asked_for_architectural_registers_only),
     };
 
