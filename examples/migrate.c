@@ -414,7 +414,7 @@ int main(void)
     int status = 1;
     pid_t child;
 
-    setvbuf(stdout, NULL, _IOLBF, 0);
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
     expect(!socketpair(AF_UNIX, SOCK_STREAM, 0, wires), "there are sockets");
     child = fork();
     expect(child >= 0, "there are processes");

@@ -197,7 +197,7 @@ int main(int argc, char **argv)
         free(partition);
     }
     if (file) {
-        fclose(file);
+        (void)fclose(file);
     }
     return differ < 0 ? 2 : differ != 0;
 }
