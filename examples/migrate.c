@@ -369,7 +369,7 @@ static void go_on(struct vmm *vmm, const struct announcement *announcement)
     expect(take_message(vmm) == 0, "and no other");
 
     expect(read_msr(vmm, 0x40000001) == (HYPERCALL_PAGE | 1), "the hypercall page is where it was");
-    expect(memcmp(vmm->ram + HYPERCALL_PAGE, zeros, 8) && vmm->ram[HYPERCALL_PAGE] != 0xA5,
+    expect(memcmp(vmm->ram + HYPERCALL_PAGE, zeros, 8) != 0 && vmm->ram[HYPERCALL_PAGE] != 0xA5,
            "with code in it");
     write_msr(vmm, 0x40000001, 0);
     for (i = 0; i < 4096; i++) {
@@ -414,7 +414,7 @@ int main(void)
     int status = 1;
     pid_t child;
 
-    setvbuf(stdout, NULL, _IOLBF, 0);
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
     expect(!socketpair(AF_UNIX, SOCK_STREAM, 0, wires), "there are sockets");
     child = fork();
     expect(child >= 0, "there are processes");

@@ -96,7 +96,7 @@ static struct hvtlfs_partition *make_partition(void)
 static void put_result(char *answer, enum hvtlfs_msr_result result, uint64_t value)
 {
     if (result == HVTLFS_MSR_FAULT || result == HVTLFS_MSR_UNCLAIMED) {
-        strcpy(answer, "#GP");
+        memcpy(answer, "#GP", sizeof "#GP");
     } else {
         snprintf(answer, 32, "0x%" PRIx64, value);
     }
@@ -166,7 +166,7 @@ static int play_all(struct hvtlfs_partition *partition, FILE *file)
         snprintf(line, sizeof line, "%s", copy);
         exits++;
         if (!play(hvtlfs_partition_vp(partition, 0), line, answer, &expected)) {
-            fprintf(stderr, "line %d is no exit: %s\n", exits, copy);
+            (void)fprintf(stderr, "line %d is no exit: %s\n", exits, copy);
             return -1;
         }
         if (strtoull(expected, NULL, 0) != strtoull(answer, NULL, 0) ||
@@ -186,18 +186,18 @@ int main(int argc, char **argv)
     int differ = -1;
 
     if (argc > 1 && !file) {
-        fprintf(stderr, "replay_trace: cannot read the file\n");
+        (void)fprintf(stderr, "replay_trace: cannot read the file\n");
         return 2;
     }
     partition = make_partition();
     if (!partition) {
-        fprintf(stderr, "replay_trace: no partition\n");
+        (void)fprintf(stderr, "replay_trace: no partition\n");
     } else {
         differ = play_all(partition, file);
         free(partition);
     }
     if (file) {
-        fclose(file);
+        (void)fclose(file);
     }
     return differ < 0 ? 2 : differ != 0;
 }

@@ -92,7 +92,7 @@ int main(void)
     bool as_expected;
 
     if (!partition) {
-        fputs("trace_print: cannot make a partition\n", stderr);
+        (void)fputs("trace_print: cannot make a partition\n", stderr);
         return 1;
     }
     vp = hvtlfs_partition_vp(partition, 0);

@@ -29,7 +29,7 @@ static bool x2apic;
 
 static volatile uint32_t *page_register(unsigned number)
 {
-    return (volatile uint32_t *)(uintptr_t)(APIC_PAGE + 16u * number);
+    return (volatile uint32_t *)(uintptr_t)(APIC_PAGE + (uintptr_t)16 * number);
 }
 
 static uint32_t apic_read(unsigned number)

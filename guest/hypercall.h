@@ -34,7 +34,7 @@ uint64_t hypercall_page_gpa(void);
 bool hypercall_page_never_exits(void);
 
 /* A guarded call through some mapping of the page. */
-struct hypercall_answer hypercall_through(const void *page, uint64_t control, uint64_t input,
+struct hypercall_answer hypercall_through(const void *mapping, uint64_t control, uint64_t input,
                                           uint64_t output);
 
 /* Guarded calls on the calling VP. Fast: RDX and R8 are the input. */

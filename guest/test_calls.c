@@ -99,7 +99,7 @@ static void gives_in_registers(uint64_t control, unsigned qwords, uint64_t expec
     bool returned;
 
     memset(block, 0x77, sizeof block);
-    memcpy(block, input, 8 * qwords);
+    memcpy(block, input, (size_t)8 * qwords);
     memcpy(before, block, sizeof block);
     returned = in_registers(control, block, &result);
     if (!allowed) {
@@ -197,7 +197,7 @@ static void flush_list_ex(void)
     input[3] = 1;
     input[4] = 1;
     input[5] = PAGE_BYTES;
-    input[6] = 2 * PAGE_BYTES;
+    input[6] = (uint64_t)2 * PAGE_BYTES;
     gives_reps(HvCallFlushVirtualAddressListEx | BANKS(1) | REPS(2), HV_STATUS_SUCCESS, 2);
     gives_in_registers(HvCallFlushVirtualAddressListEx | BANKS(1) | REPS(2), 7, done(2));
 }

@@ -27,8 +27,9 @@ static void vendor_is_text(void)
     const char *text = (const char *)words;
 
     for (unsigned i = 0; i < 12; i++) {
-        expect(text[i] == '\0' || (text[i] >= ' ' && text[i] <= '~'), "byte %u of it is %x", i,
-               (unsigned)(uint8_t)text[i]);
+        unsigned byte = words[i / 4] >> 8 * (i % 4) & 0xFF;
+
+        expect(byte == '\0' || (byte >= ' ' && byte <= '~'), "byte %u of it is %x", i, byte);
     }
     note("vendor \"%s\"", text);
 }

@@ -65,7 +65,7 @@ const struct boot_info *boot_info(void)
 
 static void gate_set(unsigned vector)
 {
-    uint64_t stub = (uint64_t)(uintptr_t)trap_stubs + 16u * vector;
+    uint64_t stub = (uint64_t)(uintptr_t)trap_stubs + (uint64_t)16 * vector;
 
     idt[vector] = (struct gate){
         .offset_low = (uint16_t)stub,

@@ -93,7 +93,10 @@ static inline void guest_qwords(uint64_t *words, size_t count)
 {
     size_t i;
 
-    for (i = 0; BIG_ENDIAN_HOST && i < count; i++) {
+    if (!BIG_ENDIAN_HOST) {
+        return;
+    }
+    for (i = 0; i < count; i++) {
         words[i] = guest64(words[i]);
     }
 }

@@ -29,6 +29,12 @@ GCC_EXCEPT = {
     "tools/model_host.c": ["-Wno-analyzer-malloc-leak"],
 }
 
+SCAN_EXCEPT = {
+    # A va_list through a pointer, which the analyser does not follow.
+    "guest/text.c": ["-Xclang", "-analyzer-disable-checker=valist.Uninitialized"],
+}
+
+
 class Unit:
     """A file with the flags that say what it means, without those of one compiler."""
 
@@ -83,7 +89,7 @@ def tidy(unit):
 # What scan-build runs for each file, with its default checkers and the one for portability.
 def scan(unit):
     return said(["clang", "--analyze", "--analyzer-output", "text", "-Xclang", "-analyzer-werror",
-                 "-Xclang", "-analyzer-checker=optin.portability", *unit.flags, unit.path])
+                 "-Xclang", "-analyzer-checker=optin.portability", *SCAN_EXCEPT.get(unit.path, []), *unit.flags, unit.path])
 
 
 def cppcheck(unit):

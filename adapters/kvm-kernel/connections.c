@@ -107,7 +107,7 @@ static uint8_t *page_at(const struct machine *machine, uint64_t value)
 {
     uint64_t gpa = PAGE_GPA(value);
 
-    return (value & PAGE_ENABLED) != 0 && gpa <= KERNEL_RAM_BYTES - HV_MESSAGE_SIZE * KERNEL_SINTS
+    return (value & PAGE_ENABLED) != 0 && gpa <= KERNEL_RAM_BYTES - (uint64_t)HV_MESSAGE_SIZE * KERNEL_SINTS
                ? machine->ram + gpa
                : NULL;
 }

@@ -70,7 +70,7 @@ bool cpuid_set(struct processor *processor);
 const char *connections_open(struct machine *machine);
 void connections_close(struct machine *machine);
 uint64_t connections_post(struct machine *machine, uint64_t parameter);
-void *connections_thread(void *machine);
+void *connections_thread(void *argument); /* a struct kernel_machine */
 
 /* run.c: run until the guest ends or the time is up. */
 void machine_run(struct machine *machine);

@@ -63,8 +63,9 @@ void tell(const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(line + length, sizeof line - (size_t)length - 1, format, arguments);
     va_end(arguments);
-    (void)strcat(line, "\n");
-    (void)!write(STDERR_FILENO, line, strlen(line));
+    length = (int)strlen(line);
+    line[length++] = '\n'; /* vsnprintf() left room for it */
+    (void)!write(STDERR_FILENO, line, (size_t)length);
 }
 
 __attribute__((constructor)) static void begin(void)

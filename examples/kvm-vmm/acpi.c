@@ -81,12 +81,12 @@ static uint64_t table_put(struct tables *tables, const char *signature, uint8_t 
     uint64_t gpa = tables->next;
     uint8_t *at = tables->ram + gpa;
 
-    memcpy(at, signature, 4);
+    memcpy(at, signature, 4); /* NOLINT(bugprone-not-null-terminated-result) no strings in ACPI */
     put(at + 4, HEADER_SIZE + size, 4);
     at[8] = revision;
-    memcpy(at + 10, "HVTLFSKVM-VMM ", 14);
+    memcpy(at + 10, "HVTLFSKVM-VMM ", 14); /* NOLINT(bugprone-not-null-terminated-result) */
     put(at + 24, 1, 4);
-    memcpy(at + 28, "HVTL", 4);
+    memcpy(at + 28, "HVTL", 4); /* NOLINT(bugprone-not-null-terminated-result) */
     put(at + 32, 1, 4);
     memcpy(at + HEADER_SIZE, content, size);
     at[9] = checksum(at, HEADER_SIZE + size);
@@ -157,7 +157,7 @@ void acpi_put(struct vmm *vmm)
 
     put(list, fadt_put(&tables, table_put(&tables, "DSDT", 2, aml, sizeof aml)), 8);
     put(list + 8, madt_put(&tables, vmm->cpu_count), 8);
-    memcpy(pointer, "RSD PTR \0HVTLFS\2", 16);
+    memcpy(pointer, "RSD PTR \0HVTLFS\2", 16); /* NOLINT(bugprone-not-null-terminated-result) */
     put(pointer + 20, 36, 4);
     put(pointer + 24, table_put(&tables, "XSDT", 1, list, sizeof list), 8);
     pointer[8] = checksum(pointer, 20);

@@ -112,10 +112,10 @@ static void page_tables_put(struct vmm *vmm)
 
     put(vmm->ram + PAGE_TABLES_GPA, pdpt | PTE_TABLE, 8);
     for (unsigned i = 0; i < 4; i++) {
-        put(vmm->ram + pdpt + 8 * i, (directories + (uint64_t)PAGE * i) | PTE_TABLE, 8);
+        put(vmm->ram + pdpt + (size_t)8 * i, (directories + (uint64_t)PAGE * i) | PTE_TABLE, 8);
     }
     for (unsigned i = 0; i < 4 * 512; i++) {
-        put(vmm->ram + directories + 8 * i, (uint64_t)i << 21 | PTE_LARGE, 8);
+        put(vmm->ram + directories + (size_t)8 * i, (uint64_t)i << 21 | PTE_LARGE, 8);
     }
 }
 
@@ -135,7 +135,7 @@ static bool is_bzimage(const struct file *file)
 
 static void e820_add(uint8_t *params, uint64_t from, uint64_t to, unsigned type)
 {
-    uint8_t *at = params + E820_TABLE + 20 * params[E820_COUNT];
+    uint8_t *at = params + E820_TABLE + (size_t)20 * params[E820_COUNT];
 
     put(at, from, 8);
     put(at + 8, to - from, 8);

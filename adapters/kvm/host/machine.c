@@ -38,7 +38,7 @@ enum {
 
 static void entry_put(struct machine *machine, uint64_t table, unsigned index, uint64_t entry)
 {
-    memcpy(machine->ram + table + 8 * index, &entry, sizeof entry);
+    memcpy(machine->ram + table + (size_t)8 * index, &entry, sizeof entry);
 }
 
 /* Identity map of the first 4 GiB; the guest soon has its own. */
@@ -49,7 +49,7 @@ static void page_tables_put(struct machine *machine)
 
     entry_put(machine, PAGE_TABLES_GPA, 0, pdpt | PTE_TABLE);
     for (unsigned i = 0; i < 4; i++) {
-        entry_put(machine, pdpt, i, (directories + 0x1000 * i) | PTE_TABLE);
+        entry_put(machine, pdpt, i, (directories + UINT64_C(0x1000) * i) | PTE_TABLE);
     }
     for (unsigned i = 0; i < 4 * 512; i++) {
         entry_put(machine, directories, i, (uint64_t)i << 21 | PTE_LARGE);
