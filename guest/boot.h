@@ -42,6 +42,7 @@ enum boot_flags {
     BOOT_SURVIVES_CRASH = 1u << 3, /* The guest goes on after it has reported a crash. */
     BOOT_SURVEY = 1u << 4,         /* Not a thing the host can do: print answers instead of judging. */
     BOOT_BENCH = 1u << 5,          /* Nor this: print what operations cost. */
+    BOOT_APIC_PAGE = 1u << 6,      /* Nor this: leave the local APICs in xAPIC mode. */
 };
 
 /* All of it: a host takes away what it has not. */

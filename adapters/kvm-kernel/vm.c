@@ -108,7 +108,8 @@ static void boot_info_put(struct machine *machine)
         .size = sizeof info,
         .flags = BOOT_HAS_APIC | BOOT_SURVIVES_CRASH |
                  (machine->options->survey ? BOOT_SURVEY : 0) |
-                 (machine->options->bench ? BOOT_BENCH : 0),
+                 (machine->options->bench ? BOOT_BENCH : 0) |
+                 (machine->options->apic_page ? BOOT_APIC_PAGE : 0),
         .vp_count = machine->options->vps,
         .ram_bytes = KERNEL_RAM_BYTES,
     };
