@@ -57,9 +57,6 @@ struct machine {
 const char *machine_init(struct machine *machine, const struct host_options *options, bool *skip);
 void machine_free(struct machine *machine);
 
-/* stats.c: one of the kernel's counters of a VP, by its name; 0 if it has none such. */
-uint64_t stats_read(int vp_fd, const char *name);
-
 /* Run until the guest finishes, something goes wrong or the time is up. */
 void machine_run(struct machine *machine);
 
