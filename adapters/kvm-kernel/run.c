@@ -64,7 +64,7 @@ static uint32_t exits_now(const struct machine *machine)
     uint64_t exits = 0;
 
     for (uint32_t n = 0; n < machine->processor_count; n++) {
-        exits += kvm_stats_exits(machine->processors[n].fd);
+        exits += kvm_stats_exits(machine->processors[n].stats);
     }
     return (uint32_t)exits;
 }

@@ -14,6 +14,7 @@
 #include "boot.h"
 #include "image.h"
 #include "kernel.h"
+#include "kvm_stats.h"
 
 enum {
     PAGE_TABLES_GPA = 0x1000, /* one PML4, one PDPT, four directories */
@@ -230,6 +231,7 @@ static const char *processor_open(struct machine *machine, uint64_t entry)
         return because("mapping kvm_run", strerror(errno));
     }
     processor->run = run;
+    processor->stats = kvm_stats_open(processor->fd);
     wrong = hyperv_enable(processor);
     if (wrong == NULL && !start_state(processor, entry)) {
         wrong = because("setting a VP's registers", strerror(errno));
@@ -268,6 +270,9 @@ void machine_free(struct machine *machine)
     for (uint32_t n = 0; n < machine->processor_count; n++) {
         if (machine->processors[n].run != NULL) {
             (void)munmap(machine->processors[n].run, machine->run_size);
+        }
+        if (machine->processors[n].stats >= 0) {
+            (void)close(machine->processors[n].stats);
         }
         (void)close(machine->processors[n].fd);
     }

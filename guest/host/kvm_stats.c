@@ -47,23 +47,14 @@ static uint64_t search(int file, const char *name)
     return 0;
 }
 
-static uint64_t stats_read(int vp_fd, const char *name)
+int kvm_stats_open(int vp_fd)
 {
-    int file = ioctl(vp_fd, KVM_GET_STATS_FD, NULL);
-    uint64_t value;
-
-    if (file < 0) {
-        return 0;
-    }
-    value = search(file, name);
-    (void)close(file);
-    return value;
+    return ioctl(vp_fd, KVM_GET_STATS_FD, NULL);
 }
 
 /* The kernel counts all exits, also those that it serves itself; how many were of its own making - the
  * host's interrupts and our signals - it tells as well. */
-uint64_t kvm_stats_exits(int vp_fd)
+uint64_t kvm_stats_exits(int file)
 {
-    return stats_read(vp_fd, "exits") - stats_read(vp_fd, "irq_exits") -
-           stats_read(vp_fd, "signal_exits");
+    return search(file, "exits") - search(file, "irq_exits") - search(file, "signal_exits");
 }

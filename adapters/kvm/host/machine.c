@@ -132,6 +132,7 @@ static const char *vp_init(struct machine *machine, uint32_t number)
         return because(machine, "mapping kvm_run");
     }
     vp->run = run;
+    vp->stats = kvm_stats_open(vp->fd);
     machine->vp_count++;
     return NULL;
 }
@@ -377,6 +378,9 @@ void machine_free(struct machine *machine)
     hvtlfs_kvm_destroy(machine->hv);
     for (uint32_t n = 0; n < machine->vp_count; n++) {
         (void)munmap(machine->vps[n].run, machine->run_size);
+        if (machine->vps[n].stats >= 0) {
+            (void)close(machine->vps[n].stats);
+        }
         (void)close(machine->vps[n].fd);
     }
     if (machine->vm >= 0) {
@@ -406,7 +410,7 @@ static void end(struct machine *machine, bool finished, uint32_t status, const c
 
 static void exits_add(const struct machine_vp *vp, struct exit_counts *sum)
 {
-    sum->all += kvm_stats_exits(vp->fd);
+    sum->all += kvm_stats_exits(vp->stats);
     sum->msrs += tally_sum(&vp->tally.msr_reads) + tally_sum(&vp->tally.msr_writes);
     sum->hypercalls += tally_sum(&vp->tally.hypercalls);
 }
@@ -448,7 +452,7 @@ static uint32_t exits_now(const struct machine *machine)
     uint64_t exits = 0;
 
     for (uint32_t n = 0; n < machine->vp_count; n++) {
-        exits += kvm_stats_exits(machine->vps[n].fd);
+        exits += kvm_stats_exits(machine->vps[n].stats);
     }
     return (uint32_t)exits;
 }

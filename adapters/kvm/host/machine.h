@@ -23,6 +23,7 @@ struct machine_vp {
     struct machine *machine;
     uint32_t number;
     int fd;
+    int stats; /* kvm_stats_open() */
     struct kvm_run *run;
     struct tally tally; /* written on its thread */
     pthread_t thread;
