@@ -28,7 +28,11 @@ features=hv-relaxed,hv-spinlocks=0xfff,hv-vapic,hv-time,hv-frequencies,hv-runtim
 features+=,hv-reenlightenment,hv-synic,hv-stimer,hv-stimer-direct,hv-tlbflush,hv-tlbflush-ext,hv-ipi,hv-xmm-input
 
 files=("$build/bin/hvtlfs-kvm-kernel" "$build/bin/hvtlfs-kvm" "$build/bin/conformance-guest.elf")
-[[ -x $build/tests/kvm_apic ]] && files+=("$build/tests/kvm_apic")
+# A build of release has no tests, the one of ./dev test beside it has.
+for apic in "$build/tests/kvm_apic" "$build-dev/tests/kvm_apic" ""; do
+    [[ -x $apic ]] && break
+done
+[[ -n $apic ]] && files+=("$apic")
 ways=(kernel adapter)
 declare -A host=([kernel]=/hvtlfs-kvm-kernel [adapter]="/hvtlfs-kvm --copy-overlays"
     [interposer]="LD_PRELOAD=/$preload /hvtlfs-kvm-kernel")
@@ -82,8 +86,8 @@ jobs() {
     # In xAPIC mode, where the synthetic MSRs cannot be the x2APIC's: by the kernel's own, and by stores.
     printf 'adapter-apic-page\t%s --vps 2 --apic-page --quiet --features %s /conformance-guest.elf\n' \
         "${host[adapter]}" "$features"
-    if [[ -x $build/tests/kvm_apic ]]; then
-        printf 'apic\ttimeout 60 /kvm_apic\napic-by-store\ttimeout 60 /kvm_apic --store\n'
+    if [[ -n $apic ]]; then
+        printf 'apic\ttimeout 200 /kvm_apic\napic-by-store\ttimeout 200 /kvm_apic --store\n'
     fi
     [[ -f $build/lib/$preload ]] || return 0
     printf 'qemu-kernel\ttimeout 100 %s\n' "$qemu_command"
