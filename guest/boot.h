@@ -27,6 +27,7 @@
 #define BOOT_PORT_DEVICE 0xEAu /* write: the device interrupts VP 0 with this vector; or a mark: */
 #define BOOT_DEVICE_BEGIN 0x100u /* count exits from here */
 #define BOOT_DEVICE_END 0x200u   /* to here */
+#define BOOT_PORT_EXITS 0xEBu    /* read: the exits of all VPs so far, all ones where nobody counts */
 #define BOOT_MAX_VPS 64u
 
 /* Connections that a host may offer to the guest, for every VP and SINT: messages to that SINT, and
@@ -42,6 +43,7 @@ enum boot_flags {
     BOOT_SURVIVES_CRASH = 1u << 3, /* The guest goes on after it has reported a crash. */
     BOOT_SURVEY = 1u << 4,         /* Not a thing the host can do: print answers instead of judging. */
     BOOT_BENCH = 1u << 5,          /* Nor this: print what operations cost. */
+    BOOT_APIC_PAGE = 1u << 6,      /* Nor this: leave the local APICs in xAPIC mode. */
 };
 
 /* All of it: a host takes away what it has not. */

@@ -12,7 +12,10 @@
 #include "tests.h"
 #include "vp.h"
 
-enum { ROUNDS = 100 };
+enum { ROUNDS = 100, MSR_TSC = 0x10, MSR_TSC_ADJUST = 0x3B };
+
+#define STEP (UINT64_C(1) << 36)     /* of the TSC: 7 seconds at 10 GHz, more at all other rates */
+#define LONG_TIME UINT64_C(50000000) /* 5 seconds: no test takes as long */
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -32,9 +35,14 @@ static bool has_counter(void)
     return true;
 }
 
+static bool has_page_bit(void)
+{
+    return hv_has_eax(HV_CPUID_FEATURES_EAX_ACCESS_PARTITION_REFERENCE_TSC);
+}
+
 static bool has_page(void)
 {
-    if (!hv_has_eax(HV_CPUID_FEATURES_EAX_ACCESS_PARTITION_REFERENCE_TSC)) {
+    if (!has_page_bit()) {
         skip("REFERENCE_TSC is not announced");
         return false;
     }
@@ -240,6 +248,86 @@ static void reenlightenment_takes_fixed_interrupts_only(void)
     expect(rdmsr(HV_X64_MSR_TSC_EMULATION_STATUS) == 0, "emulation without a migration");
 }
 
+/* ---- A guest that moves its TSC ---- */
+
+static bool can_move_tsc(void)
+{
+    uint64_t adjust;
+
+    if (!has_counter()) {
+        return false;
+    }
+    /* Without it there is no exact way back. */
+    if (cpuid(0, 0).eax < 7 || (cpuid(7, 0).ebx >> 1 & 1) == 0 ||
+        !msr_read(MSR_TSC_ADJUST, &adjust)) {
+        skip("there is no IA32_TSC_ADJUST");
+        return false;
+    }
+    return true;
+}
+
+/* Time goes on from here, by MSR and by a page that is valid, and not by the step. Returns where it is. */
+static uint64_t time_goes_on(const char *when, uint64_t from)
+{
+    uint64_t now = rdmsr(HV_X64_MSR_TIME_REF_COUNT);
+    uint64_t shown;
+
+    expect(now >= from && now - from < LONG_TIME, "%s: from %lu to %lu", when, from, now);
+    if (has_page_bit() && page_is_valid() && hvtlfs_guest_time(page(), &shown)) {
+        uint64_t after = rdmsr(HV_X64_MSR_TIME_REF_COUNT);
+
+        expect(now <= shown && shown <= after, "%s: MSR %lu, page %lu, MSR %lu", when, now, shown,
+               after);
+    }
+    return now;
+}
+
+/* TLFS 12.4: the counter goes on at a constant rate, whatever a guest does to the TSC of one VP. */
+static void move_tsc(uint32_t msr)
+{
+    uint64_t adjust = rdmsr(MSR_TSC_ADJUST);
+    uint64_t time = rdmsr(HV_X64_MSR_TIME_REF_COUNT);
+    uint64_t tsc = rdtsc();
+    bool moved;
+
+    if (!msr_write(msr, msr == MSR_TSC ? tsc + STEP : adjust + STEP)) {
+        skip("the store faults");
+        return;
+    }
+    moved = rdtsc() - tsc >= STEP;
+    time = time_goes_on("forward", time);
+    wrmsr(MSR_TSC_ADJUST, adjust);
+    time = time_goes_on("and back", time);
+    (void)time_goes_on("later", time);
+    note("the TSC %s", moved ? "moved" : "did not move");
+}
+
+static void move_with_page(uint32_t msr)
+{
+    bool with_page = has_page_bit();
+
+    if (!can_move_tsc()) {
+        return;
+    }
+    if (with_page) {
+        enable();
+    }
+    move_tsc(msr);
+    if (with_page) {
+        disable();
+    }
+}
+
+static void tsc_is_written(void)
+{
+    move_with_page(MSR_TSC);
+}
+
+static void tsc_adjust_is_written(void)
+{
+    move_with_page(MSR_TSC_ADJUST);
+}
+
 static const struct test tests[] = {
     {"reference_counter_does_not_go_back", counter_counts},
     {"reference_tsc_preserves_reserved_bits", page_keeps_reserved_bits},
@@ -250,6 +338,8 @@ static const struct test tests[] = {
     {"frequencies_are_told_and_the_scale_is_theirs", frequencies_are_told},
     {"invariant_tsc_is_disclosed_on_request", invariant_tsc_is_disclosed_on_request},
     {"reenlightenment_takes_fixed_interrupts_only", reenlightenment_takes_fixed_interrupts_only},
+    {"a_store_to_the_tsc_leaves_time_alone", tsc_is_written},
+    {"a_store_to_tsc_adjust_leaves_time_alone", tsc_adjust_is_written},
 };
 
 const struct topic topic_time = TOPIC("reference time (12, 16.6)", tests);

@@ -105,6 +105,7 @@ void vp_open(const void *told)
     } else {
         describe(command_line_of(told));
     }
+    apic_page_only = apic_page_only || (info.flags & BOOT_APIC_PAGE) != 0;
     __atomic_store_n(&open, true, __ATOMIC_RELEASE);
 }
 

@@ -344,6 +344,12 @@ void hvti_assist_page_set(struct hvtlfs_vp *vp, uint32_t offset, uint8_t byte)
     hvti_unlock(vp->partition);
 }
 
+uint64_t hvtlfs_assist_page_gpa(const struct hvtlfs_vp *vp)
+{
+    return vp->vapic.slot == HVTI_NO_SLOT ? HVTLFS_NO_PAGE
+                                          : hvti_overlay_gpa(vp->partition, vp->vapic.slot);
+}
+
 static enum hvti_eoi_bit way_to_bit(const struct hvtlfs_partition *partition)
 {
     if (!hvti_has(partition, HVTLFS_FEATURE_VAPIC) ||

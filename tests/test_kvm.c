@@ -1568,16 +1568,16 @@ static void test_damaged_states_are_refused(void **state)
     for (size_t cut = 0; cut < size; cut += 7) {
         assert_int_not_equal(hvtlfs_kvm_load(hv, saved, cut, &error), HVTLFS_OK);
     }
-    saved[own + 8] = 2;
-    assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_VERSION);
     saved[own + 8] = 1;
+    assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_VERSION);
+    saved[own + 8] = 2;
     saved[own + 12] = VPS + 1;
     assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_INCOMPATIBLE);
     saved[own + 12] = VPS;
     saved[own] ^= 1;
     assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_FORMAT);
     saved[own] ^= 1;
-    saved[own + 16 + 8] = 2; /* of the first VP: no flag */
+    saved[own + 16 + 8] = 4; /* of the first VP: no flag */
     assert_int_equal(hvtlfs_kvm_load(hv, saved, size, &error), HVTLFS_ERR_STATE_FORMAT);
     saved[own + 16 + 8] = 0;
     saved[own + 16 + 16 + 1] = 0x80; /* vector 15: an exception's (TLFS 11.8.5: 16 and above) */

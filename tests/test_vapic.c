@@ -68,6 +68,19 @@ static void eoi_reaches_the_apic_and_cannot_be_read(void **state)
     assert_int_equal(model_host_event_count(fixture.host), 0);
 }
 
+static void the_host_can_ask_where_the_assist_page_is(void **state)
+{
+    (void)state;
+    assert_int_equal(hvtlfs_assist_page_gpa(fixture.vp), HVTLFS_NO_PAGE);
+    expect_write(fixture.vp, HV_X64_MSR_VP_ASSIST_PAGE, 0x5FFF);
+    assert_int_equal(hvtlfs_assist_page_gpa(fixture.vp), 0x5000);
+    expect_write(fixture.vp, HV_X64_MSR_VP_ASSIST_PAGE, UINT64_C(1) << 60 | 1); /* beyond the space */
+    assert_int_equal(hvtlfs_assist_page_gpa(fixture.vp), HVTLFS_NO_PAGE);
+    expect_write(fixture.vp, HV_X64_MSR_VP_ASSIST_PAGE, 0x5001);
+    hvtlfs_vp_reset(fixture.vp);
+    assert_int_equal(hvtlfs_assist_page_gpa(fixture.vp), HVTLFS_NO_PAGE);
+}
+
 static void the_upper_half_of_an_eoi_is_ignored(void **state)
 {
     (void)state;
@@ -156,6 +169,7 @@ static void without_an_apic_the_feature_is_off_and_says_why(void **state)
     expect_write_fault(fixture.vp, HV_X64_MSR_VP_ASSIST_PAGE, ASSIST | 1);
     assert_false(hvtlfs_lazy_eoi_arm(fixture.vp, 0x31, HVTLFS_TRIGGER_EDGE, false));
     assert_int_equal(hvtlfs_lazy_eoi_collect(fixture.vp), HVTLFS_NO_EOI);
+    assert_int_equal(hvtlfs_assist_page_gpa(fixture.vp), HVTLFS_NO_PAGE);
     assert_int_equal(hvtlfs_lazy_eoi_withdraw(fixture.vp), HVTLFS_LAZY_EOI_NONE);
     hvtlfs_vp_reset(fixture.vp);
 }
@@ -409,6 +423,7 @@ int main(void)
         MAPPED(icr_is_written_and_read_in_one_piece),
         MAPPED(an_ipi_that_may_reach_its_sender_is_told_to_the_host),
         MAPPED(tpr_has_eight_bits),
+        MAPPED(the_host_can_ask_where_the_assist_page_is),
         cmocka_unit_test_teardown(without_an_apic_the_feature_is_off_and_says_why, stop),
         cmocka_unit_test_teardown(an_xapic_destination_has_eight_bits, stop),
         cmocka_unit_test_teardown(a_host_may_forbid_lazy_eoi_altogether, stop),

@@ -30,6 +30,7 @@ struct processor {
     struct machine *machine;
     uint32_t number;
     int fd;
+    int stats; /* kvm_stats_open() */
     struct kvm_run *run;
     pthread_t thread;
     uint64_t synic_control; /* as the last KVM_EXIT_HYPERV_SYNIC told */

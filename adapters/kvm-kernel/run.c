@@ -11,6 +11,7 @@
 
 #include "boot.h"
 #include "kernel.h"
+#include "kvm_stats.h"
 
 enum { STOP_INTERVAL_MS = 5 };
 
@@ -57,6 +58,17 @@ static void out(struct machine *machine, uint16_t port, const uint8_t *data, siz
     }
 }
 
+/* Of all VPs. */
+static uint32_t exits_now(const struct machine *machine)
+{
+    uint64_t exits = 0;
+
+    for (uint32_t n = 0; n < machine->processor_count; n++) {
+        exits += kvm_stats_exits(machine->processors[n].stats);
+    }
+    return (uint32_t)exits;
+}
+
 static void io(struct machine *machine, struct kvm_run *run)
 {
     uint8_t *data = (uint8_t *)run + run->io.data_offset;
@@ -64,6 +76,10 @@ static void io(struct machine *machine, struct kvm_run *run)
 
     if (run->io.direction == KVM_EXIT_IO_OUT) {
         out(machine, run->io.port, data, size);
+    } else if (run->io.port == BOOT_PORT_EXITS) {
+        uint32_t shown = exits_now(machine);
+
+        memcpy(data, &shown, size < sizeof shown ? size : sizeof shown);
     } else {
         memset(data, 0xFF, size);
     }

@@ -14,6 +14,7 @@
 #include "boot.h"
 #include "image.h"
 #include "kernel.h"
+#include "kvm_stats.h"
 
 enum {
     PAGE_TABLES_GPA = 0x1000, /* one PML4, one PDPT, four directories */
@@ -108,7 +109,8 @@ static void boot_info_put(struct machine *machine)
         .size = sizeof info,
         .flags = BOOT_HAS_APIC | BOOT_SURVIVES_CRASH |
                  (machine->options->survey ? BOOT_SURVEY : 0) |
-                 (machine->options->bench ? BOOT_BENCH : 0),
+                 (machine->options->bench ? BOOT_BENCH : 0) |
+                 (machine->options->apic_page ? BOOT_APIC_PAGE : 0),
         .vp_count = machine->options->vps,
         .ram_bytes = KERNEL_RAM_BYTES,
     };
@@ -229,6 +231,7 @@ static const char *processor_open(struct machine *machine, uint64_t entry)
         return because("mapping kvm_run", strerror(errno));
     }
     processor->run = run;
+    processor->stats = kvm_stats_open(processor->fd);
     wrong = hyperv_enable(processor);
     if (wrong == NULL && !start_state(processor, entry)) {
         wrong = because("setting a VP's registers", strerror(errno));
@@ -267,6 +270,9 @@ void machine_free(struct machine *machine)
     for (uint32_t n = 0; n < machine->processor_count; n++) {
         if (machine->processors[n].run != NULL) {
             (void)munmap(machine->processors[n].run, machine->run_size);
+        }
+        if (machine->processors[n].stats >= 0) {
+            (void)close(machine->processors[n].stats);
         }
         (void)close(machine->processors[n].fd);
     }

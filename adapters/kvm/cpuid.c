@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <hvtlfs/cpuid.h>
+#include <hvtlfs/tlfs.h>
 
 #include "helper.h"
 
@@ -100,6 +101,20 @@ static bool copy(struct kvm_cpuid2 *to, const struct kvm_cpuid2 *from)
     return true;
 }
 
+/* TLFS 2.4.5: UseApicMsrs is a hint that goes with [vapic]. With the kernel's APIC each of those MSRs is an
+ * exit to user space, where the APIC's own registers are none, or one that the kernel serves: no guest
+ * should be told to. */
+static void hint_leave_out(const struct hvtlfs_kvm_config *config, uint32_t leaf,
+                           struct hvtlfs_cpuid_regs *regs)
+{
+    uint32_t own = leaf - config->partition.cpuid_base;
+
+    if (own == HV_CPUID_RECOMMENDATIONS - HYPERVISOR_LEAVES &&
+        config->apic == HVTLFS_KVM_APIC_KERNEL && !config->recommend_apic_msrs) {
+        regs->eax &= ~(uint32_t)HV_CPUID_RECOMMENDATIONS_EAX_USE_APIC_MSRS;
+    }
+}
+
 static bool append(struct hvti_kvm_vp *vp, struct kvm_cpuid2 *cpuid, uint32_t leaf, uint32_t *max)
 {
     struct hvtlfs_cpuid_regs regs = {0};
@@ -110,6 +125,7 @@ static bool append(struct hvti_kvm_vp *vp, struct kvm_cpuid2 *cpuid, uint32_t le
     if (cpuid->nent == ENTRIES) {
         return false;
     }
+    hint_leave_out(&vp->kvm->config, leaf, &regs);
     if (leaf % 0x100 == 0) {
         *max = regs.eax;
     }

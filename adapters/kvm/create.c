@@ -97,8 +97,9 @@ static void partition_fill(struct hvtlfs_kvm *kvm)
         partition->gpa_bits = hvti_kvm_gpa_bits(&kvm->config);
     }
     if (kvm->config.apic == HVTLFS_KVM_APIC_KERNEL) {
-        partition->policy |=
-            HVTLFS_POLICY_NO_LAZY_EOI; /* the kernel lets interrupts in by itself */
+        /* The kernel lets interrupts in by itself, so it also decides which EOIs may be left out. */
+        kvm->lazy_eoi = (partition->policy & HVTLFS_POLICY_NO_LAZY_EOI) == 0;
+        partition->policy |= HVTLFS_POLICY_NO_LAZY_EOI;
     }
     time_fill(kvm);
 }

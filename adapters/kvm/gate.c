@@ -328,6 +328,7 @@ static void work_off(struct hvti_kvm_vp *vp)
 {
     bool due = due_passed(vp);
 
+    hvti_kvm_apic_settle(vp);
     if (atomic_exchange(&vp->kicked, false) || due) {
         hvtlfs_vp_poll(vp->vp);
     }
@@ -337,6 +338,7 @@ static void work_off(struct hvti_kvm_vp *vp)
     if (atomic_load(&vp->auto_pending)) {
         hvti_kvm_inject(vp);
     }
+    hvti_kvm_eoi_page(vp);
     timer_arm(vp);
 }
 
@@ -410,8 +412,12 @@ void hvti_kvm_run_shortly(struct hvti_kvm_vp *vp)
 int hvtlfs_kvm_settle(struct hvtlfs_kvm *kvm, uint32_t vp_index)
 {
     struct hvti_kvm_vp *vp = hvti_kvm_usable(kvm, vp_index);
+    int result = vp != NULL ? hvti_kvm_complete(vp) : -1;
 
-    return vp != NULL ? hvti_kvm_complete(vp) : -1;
+    if (result == 0) {
+        hvti_kvm_apic_settle(vp);
+    }
+    return result;
 }
 
 int hvtlfs_kvm_run(struct hvtlfs_kvm *kvm, uint32_t vp_index)

@@ -79,6 +79,10 @@ struct hvti_kvm_vp {
     timer_t timer;
     bool has_timer;
     bool idle;               /* GUEST_IDLE, until an interrupt is pending */
+    unsigned eois;           /* written by the guest, to be carried out before it goes on */
+    bool icr_written;        /* by MSR, where the kernel's register does not get it: */
+    uint64_t icr;            /* its value */
+    uint64_t eoi_page;       /* where KVM was told that the assist page is, or HVTLFS_NO_PAGE */
     bool in_parts;           /* the VMM has a part of an instruction that may have more for it */
     unsigned auto_tries;     /* in vain, since the last success */
     uint64_t runtime_before; /* on other threads, in 100 ns */
@@ -100,8 +104,11 @@ struct hvtlfs_kvm {
     void *partition_memory;
 
     enum hvtlfs_kvm_trap trap;
-    bool sync_regs;   /* registers come with the exit */
-    bool tsc_offsets; /* KVM tells them */
+    bool sync_regs;              /* registers come with the exit */
+    bool tsc_offsets;            /* KVM tells them */
+    bool lazy_eoi;               /* KVM is told where the assist pages are */
+    bool has_stage;              /* store.c; guarded by memory.change */
+    atomic_uint takes_synthetic; /* apic.c */
     atomic_uint msr_exits;
     atomic_bool tsc_exits;         /* the guest's writes to its TSC come here */
     struct kvm_msr_filter *filter; /* the VMM's, or NULL; its bitmaps too */
@@ -218,6 +225,9 @@ bool hvti_kvm_msr_set(struct hvti_kvm_vp *vp, uint32_t number, uint64_t value);
 
 /* ---- interrupts.c ---- */
 
+/* Whether an event of KVM's own waits to be injected, or the next instruction is in a shadow. */
+bool hvti_kvm_event_waits(const struct kvm_vcpu_events *events);
+
 /* Inject one of the interrupts without EOI, if one waits and can get in. */
 void hvti_kvm_inject(struct hvti_kvm_vp *vp);
 bool hvti_kvm_interrupt(struct hvti_kvm_vp *vp, const struct hvtlfs_interrupt *interrupt);
@@ -231,9 +241,21 @@ bool hvti_kvm_apic_write(struct hvti_kvm_vp *vp, enum hvtlfs_apic_register reg, 
 uint64_t hvti_kvm_apic_read(struct hvti_kvm_vp *vp, enum hvtlfs_apic_register reg);
 uint32_t hvti_kvm_apic_page_get(const struct kvm_lapic_state *page, unsigned offset);
 
+/* Carry out what had to wait for the guest's instruction to be complete. */
+void hvti_kvm_apic_settle(struct hvti_kvm_vp *vp);
+
+/* Tell KVM where the assist page is, if it has moved. */
+void hvti_kvm_eoi_page(struct hvti_kvm_vp *vp);
+
 /* The highest vector in one of its maps, or -1. */
 int hvti_kvm_apic_highest(const struct kvm_lapic_state *page, unsigned map);
 enum { HVTI_KVM_APIC_TPR = 0x80, HVTI_KVM_APIC_ISR = 0x100, HVTI_KVM_APIC_IRR = 0x200 };
+
+/* ---- store.c ---- */
+
+/* The store to a register of the APIC's page that the guest would make, by the VP itself. False when it
+ * cannot; then nothing has happened. */
+bool hvti_kvm_apic_store(struct hvti_kvm_vp *vp, unsigned offset, uint32_t value);
 
 /* ---- cpuid.c ---- */
 

@@ -80,7 +80,7 @@ static bool awake(struct hvti_kvm_vp *vp)
 
 /* An event of KVM's own, from an exit in the middle of a delivery or an instruction that faults, goes
  * first. With KVM_CAP_EXCEPTION_PAYLOAD an exception is pending before it is injected. */
-static bool another_event(const struct kvm_vcpu_events *events)
+bool hvti_kvm_event_waits(const struct kvm_vcpu_events *events)
 {
     return events->exception.injected || events->exception.pending || events->nmi.injected ||
            events->interrupt.injected || events->interrupt.shadow;
@@ -98,7 +98,7 @@ static bool inject(struct hvti_kvm_vp *vp, int vector)
     }
     if (hvti_kvm_complete(vp) != 0 || hvti_kvm_vp_call(vp, KVM_GET_REGS, &regs) != 0 ||
         (regs.rflags & RFLAGS_IF) == 0 || hvti_kvm_vp_call(vp, KVM_GET_VCPU_EVENTS, &events) != 0 ||
-        another_event(&events) || !priority_allows(vp, vector) || !awake(vp)) {
+        hvti_kvm_event_waits(&events) || !priority_allows(vp, vector) || !awake(vp)) {
         return false;
     }
     events.flags = 0;

@@ -3,7 +3,8 @@
  * Stopping, saving, restoring. What the helper holds for the VPs follows the partition's state:
  *
  *     8 bytes "hvtlfskv", 4 version, 4 number of VPs, then for each VP in the order of the configuration
- *     8 its TSC's distance from the first VP's, 8 flags (bit 0: idle), 32 vectors to inject
+ *     8 its TSC's distance from the first VP's, 8 flags (bit 0: idle, bit 1: ICR follows), 32 vectors to
+ *     inject, 8 ICR as written by MSR
  *
  * little-endian, as the partition's state is.
  */
@@ -15,10 +16,12 @@
 #include "helper.h"
 
 enum {
-    VERSION = 1,
+    VERSION = 2,
     HEADER_SIZE = 16,
-    VP_SIZE = 48,
+    VP_SIZE = 56,
+    ICR_AT = 48,
     FLAG_IDLE = 1,
+    FLAG_ICR = 2,
     STATE_SIZE_AT = 16, /* docs/STATE.md */
 };
 
@@ -117,7 +120,8 @@ static void vp_save(const struct hvti_kvm_vp *vp, uint8_t *at)
     uint64_t first = atomic_load(&vp->kvm->vps[0].tsc_offset);
 
     put(at, atomic_load(&vp->tsc_offset) - first, 8);
-    put(at + 8, vp->idle ? FLAG_IDLE : 0, 8);
+    put(at + 8, (vp->idle ? FLAG_IDLE : 0u) | (vp->icr_written ? FLAG_ICR : 0u), 8);
+    put(at + ICR_AT, vp->icr, 8);
     for (unsigned i = 0; i < 8; i++) {
         put(at + 16 + (size_t)4 * i, atomic_load(&vp->auto_eoi[i]), 4);
     }
@@ -171,7 +175,7 @@ size_t hvtlfs_kvm_state_partition(const void *state, size_t size)
 static bool vps_are_good(const struct hvtlfs_kvm *kvm, const uint8_t *at)
 {
     for (uint32_t n = 0; n < kvm->vp_count; n++, at += VP_SIZE) {
-        if ((get(at + 8, 8) & ~(uint64_t)FLAG_IDLE) != 0 || get(at + 16, 2) != 0) {
+        if ((get(at + 8, 8) & ~(uint64_t)(FLAG_IDLE | FLAG_ICR)) != 0 || get(at + 16, 2) != 0) {
             return false;
         }
     }
@@ -216,6 +220,8 @@ static void vp_load(struct hvti_kvm_vp *vp, const uint8_t *at)
 
     atomic_store(&vp->tsc_offset, atomic_load(&vp->kvm->vps[0].tsc_offset) + get(at, 8));
     vp->idle = (get(at + 8, 8) & FLAG_IDLE) != 0;
+    vp->icr_written = (get(at + 8, 8) & FLAG_ICR) != 0;
+    vp->icr = get(at + ICR_AT, 8);
     for (unsigned i = 0; i < 8; i++) {
         unsigned vectors = (unsigned)get(at + 16 + (size_t)4 * i, 4);
 

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include <hvtlfs/vapic.h>
+
 #include "helper.h"
 
 struct hvti_kvm_vp *hvti_kvm_find(const struct hvtlfs_kvm *kvm, uint32_t vp_index)
@@ -61,6 +63,7 @@ enum hvtlfs_status hvtlfs_kvm_vp_attach(struct hvtlfs_kvm *kvm, uint32_t vp_inde
     vp->run = run;
     vp->fd = vcpu_fd;
     (void)pthread_mutex_unlock(&kvm->gate);
+    vp->eoi_page = HVTLFS_NO_PAGE;
     atomic_store(&vp->kicked, true); /* whatever was left for it */
     hvti_kvm_tsc_attached(vp);
     return HVTLFS_OK;

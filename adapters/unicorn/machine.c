@@ -86,7 +86,8 @@ static void boot_info_put(struct machine *machine)
         .flags = BOOT_SURVIVES_CRASH |
                  (machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING) |
                  (machine->options->survey ? BOOT_SURVEY : 0) |
-                 (machine->options->bench ? BOOT_BENCH : 0),
+                 (machine->options->bench ? BOOT_BENCH : 0) |
+                 (machine->options->apic_page ? BOOT_APIC_PAGE : 0),
         .vp_count = machine->vp_count,
         .argument = machine->options->argument,
         .ram_bytes = MACHINE_RAM_BYTES,

@@ -16,7 +16,7 @@ build=$1
 work=$2
 guest=$root/adapters/qemu/guest
 
-boots=(one two bare)
+boots=(one two bare typed)
 [[ ${3-} == --qemu ]] && boots=(qemu-one qemu-two qemu-vmbus)
 
 passed=0
@@ -125,6 +125,13 @@ judge_bare() {
     refuse bare 'Hyper-V:'
 }
 
+# A shell on the serial port, which gets its lines from standard input.
+judge_typed() {
+    expect typed '^HVT typed 42'
+    expect typed 'switched off after'
+    refuse typed 'BUG:|Oops|Kernel panic'
+}
+
 # kvm=off: where QEMU shows KVM's own leaves too, Linux takes those. No hv-vapic: docs/KVM.md; and so no
 # hv-enforce-cpuid, for Linux wants the VP assist page of every Hyper-V.
 model=host,kvm=off,hv-relaxed,hv-vpindex,hv-time,hv-frequencies,hv-runtime,hv-crash,hv-reset
@@ -165,6 +172,8 @@ jobs_of() {
     job one "--append '$words hvt=time,work'"
     job two "--cpus 2 --append '$words hvt=time,work'"
     job bare "--no-hyperv --append '$words'"
+    printf 'typed\tprintf "echo HVT typed \$((6 * 7))\\nbusybox poweroff -f\\n" | '
+    job typed "--append '$words rdinit=/bin/busybox -- sh'" | cut -f 2
 }
 
 mkdir -p "$work" || exit

@@ -20,9 +20,15 @@ static const char help[] =
     "\n"
     "Boot a Linux kernel (bzImage, 64-bit boot protocol) or the conformance guest (ELF) on KVM. "
     "The\n"
-    "console is the serial port, on standard output; there are no other devices. Hyper-V comes "
-    "from\n"
-    "libhvtlfs, whether the kernel has one of its own or not.\n"
+    "console is the serial port, on standard input and output; there are no other devices. "
+    "Hyper-V\n"
+    "comes from libhvtlfs, whether the kernel has one of its own or not.\n"
+    "\n"
+    "A terminal at standard input is in raw mode until the end: all keys are the guest's but "
+    "Ctrl-A, after\n"
+    "which x ends the guest and any other key, Ctrl-A too, is the guest's. Input from a file or "
+    "a pipe\n"
+    "waits until the guest takes interrupts for it; at its end the guest goes on.\n"
     "\n"
     "  --initrd FILE      the initial RAM disk\n"
     "  --append TEXT      the kernel's command line (default \"console=ttyS0 reboot=k panic=-1\")\n"
@@ -33,6 +39,7 @@ static const char help[] =
     "  --trap KIND        how hypercalls reach user space: auto (default), call, out, none\n"
     "  --overlays KIND    copied (default) or mapped: memory slots of their own\n"
     "  --timeout SECONDS  give up after so long (default: never)\n"
+    "  --no-input         leave standard input alone\n"
     "  --json             statistics as a JSON object\n"
     "  --help             this text\n"
     "\n"
@@ -110,7 +117,8 @@ static const struct option names[] = {
     {"features", required_argument, NULL, 'f'}, {"no-hyperv", no_argument, NULL, 'n'},
     {"trap", required_argument, NULL, 't'},     {"overlays", required_argument, NULL, 'o'},
     {"timeout", required_argument, NULL, 's'},  {"json", no_argument, NULL, 'j'},
-    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+    {"no-input", no_argument, NULL, 'q'},       {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 /* One option; whether its value is acceptable. */
@@ -147,6 +155,9 @@ static bool option(struct options *options, int letter, const char *value)
         break;
     case 'j':
         options->json = true;
+        break;
+    case 'q':
+        options->no_input = true;
         break;
     default:
         return false;
@@ -213,7 +224,12 @@ static int run(void)
 
     (void)sigaction(SIGINT, &interrupt, NULL);
     (void)sigaction(SIGTERM, &interrupt, NULL);
+    (void)sigaction(SIGHUP, &interrupt, NULL);
+    if (!vmm.options.no_input) {
+        console_start(&vmm);
+    }
     vmm_run(&vmm);
+    console_stop();
     (void)fflush(stdout);
     if (vmm.ending == FAILED) {
         fprintf(stderr, "example-kvm-vmm: %s\n", vmm.trouble);

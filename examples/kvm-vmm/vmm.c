@@ -18,6 +18,7 @@ enum {
     CPUID_ENTRIES = 256,
     X2APIC_BIT = 1 << 21,
     STOP_INTERVAL_MS = 5,
+    WAIT_MS = 100,
 };
 
 /* Above RAM and below the APICs: Intel's processors want four pages for themselves. */
@@ -351,16 +352,24 @@ static struct timespec in_ms(uint64_t ms)
 }
 
 /* vmm_end() may come between the look and the wait, so wait in pieces. */
+void vmm_wait(struct vmm *vmm)
+{
+    struct timespec until = in_ms(WAIT_MS);
+
+    (void)pthread_cond_timedwait(&vmm->changed, &vmm->mutex, &until);
+}
+
 static void wait_for_end(struct vmm *vmm)
 {
-    uint64_t pieces = (uint64_t)vmm->options.timeout_s * 10;
+    struct timespec until = in_ms(UINT64_C(1000) * vmm->options.timeout_s);
 
     (void)pthread_mutex_lock(&vmm->mutex);
     while (!atomic_load(&vmm->stop)) {
-        struct timespec until = in_ms(100);
+        struct timespec time = in_ms(0);
 
-        (void)pthread_cond_timedwait(&vmm->changed, &vmm->mutex, &until);
-        if (vmm->options.timeout_s != 0 && pieces-- == 0) {
+        vmm_wait(vmm);
+        (void)fflush(stdout); /* a prompt has no end of line */
+        if (vmm->options.timeout_s != 0 && time.tv_sec > until.tv_sec) {
             vmm_end(vmm, TIMED_OUT);
         }
     }

@@ -29,11 +29,16 @@ struct options {
     enum hvtlfs_kvm_trap trap;
     enum hvtlfs_kvm_overlays overlays;
     bool json;
+    bool no_input;
 };
 
-/* A 16550 without input. */
+/* A 16550. */
+enum { SERIAL_FIFO = 16 };
 struct serial {
     uint8_t ier, fcr, lcr, mcr, scratch, dll, dlm;
+    uint8_t received[SERIAL_FIFO]; /* from `first` on */
+    unsigned first, count;
+    bool patient;       /* nothing is received before the guest wants interrupts for it */
     bool empty_pending; /* the interrupt "transmitter empty" has not been looked at */
     uint64_t bytes;     /* sent */
 };
@@ -104,6 +109,13 @@ enum { SERIAL_PORT = 0x3F8, SERIAL_PORTS = 8, SERIAL_IRQ = 4 };
 uint8_t serial_read(struct vmm *vmm, unsigned offset);
 void serial_write(struct vmm *vmm, unsigned offset, uint8_t value);
 
+/* A byte arrives. False: there is no room, which vmm->changed will tell. */
+bool serial_receive(struct vmm *vmm, uint8_t byte);
+
+/* console.c: what comes in at standard input is received, by a thread of its own. */
+void console_start(struct vmm *vmm);
+void console_stop(void);
+
 /* rtc.c: the clock, an index port and a data port. */
 enum { RTC_PORT = 0x70 };
 uint8_t rtc_read(const struct rtc *rtc);
@@ -118,6 +130,7 @@ bool vmm_init(struct vmm *vmm);
 void vmm_run(struct vmm *vmm);
 void vmm_free(struct vmm *vmm);
 void vmm_end(struct vmm *vmm, enum ending ending);
+void vmm_wait(struct vmm *vmm); /* with the mutex: for a change, a tenth of a second at most */
 bool vmm_trouble(struct vmm *vmm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* statistics.c: what the run has cost, on standard error. */

@@ -20,6 +20,7 @@ enum {
     OPTION_TSC_VARIES,
     OPTION_SURVEY,
     OPTION_BENCH,
+    OPTION_APIC_PAGE,
     OPTION_JSON,
     OPTION_QUIET,
     OPTION_MIGRATE_EVERY,
@@ -42,6 +43,7 @@ static const struct option options_table[] = {
     {"tsc-varies", no_argument, NULL, OPTION_TSC_VARIES},
     {"survey", no_argument, NULL, OPTION_SURVEY},
     {"bench", no_argument, NULL, OPTION_BENCH},
+    {"apic-page", no_argument, NULL, OPTION_APIC_PAGE},
     {"json", no_argument, NULL, OPTION_JSON},
     {"quiet", no_argument, NULL, OPTION_QUIET},
     {"migrate-every", required_argument, NULL, OPTION_MIGRATE_EVERY},
@@ -64,6 +66,7 @@ static void help(const struct host_program *program)
            "  --tsc-varies     the TSC is not invariant: no TSC page\n"
            "  --survey         let the guest print what it is answered, not judge it\n"
            "  --bench          let the guest print what operations cost\n"
+           "  --apic-page      let the guest keep its local APICs in xAPIC mode\n"
            "  --json           print one JSON object: the guest's output, exits, verdict\n"
            "  --quiet          print the guest's own output only\n",
            program->name, program->summary, program->trap_help, program->max_vps);
@@ -193,6 +196,9 @@ static int option(struct host_options *options, const struct host_program *progr
         return -1;
     case OPTION_SURVEY:
         options->survey = true;
+        return -1;
+    case OPTION_APIC_PAGE:
+        options->apic_page = true;
         return -1;
     case OPTION_BENCH:
         options->bench = true;

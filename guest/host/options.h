@@ -47,6 +47,7 @@ struct host_options {
     bool tsc_varies;    /* the TSC is not invariant, so there is no TSC page */
     bool survey;        /* the guest prints what it is answered instead of judging it */
     bool bench;         /* the guest prints what operations cost */
+    bool apic_page;     /* the guest keeps its APICs in xAPIC mode */
     bool json;          /* one JSON object instead of text */
     bool quiet;         /* nothing but the guest's own output */
 

@@ -21,8 +21,9 @@
  * promise back, so that the guest's EOI exits after all and the interrupt gets in.
  *
  * A host whose APIC works without it (in the kernel, or in the processor) never calls any of this,
- * or sets #HVTLFS_POLICY_NO_LAZY_EOI: the bit stays clear, and every EOI arrives as an MSR write or
- * wherever that APIC takes it. All of docs/VAPIC.md is about this.
+ * or sets #HVTLFS_POLICY_NO_LAZY_EOI: the library leaves the bit clear, and every EOI arrives as an MSR
+ * write or wherever that APIC takes it; unless that APIC has the protocol itself and is told where the page
+ * is (hvtlfs_assist_page_gpa()). All of docs/VAPIC.md is about this.
  */
 #ifndef HVTLFS_VAPIC_H
 #define HVTLFS_VAPIC_H
@@ -43,6 +44,9 @@ enum hvtlfs_trigger {
 
 /** In place of a vector: there is nothing to end. */
 #define HVTLFS_NO_EOI UINT32_C(0xFFFFFFFF)
+
+/** In place of an address: there is no page. */
+#define HVTLFS_NO_PAGE UINT64_MAX
 
 /** What hvtlfs_lazy_eoi_withdraw() found. */
 enum hvtlfs_lazy_eoi {
@@ -80,6 +84,20 @@ enum hvtlfs_lazy_eoi {
 HVTLFS_API HVTLFS_MUST_USE bool hvtlfs_lazy_eoi_arm(struct hvtlfs_vp *vp, uint32_t vector,
                                                     enum hvtlfs_trigger trigger,
                                                     bool lower_pending);
+
+/**
+ * Where a VP's assist page is, for a host whose APIC sets and looks at its bit by itself, as KVM's
+ * paravirtual EOI does: guest physical address of 4 bytes, bit 0 of which is "no EOI required". That host
+ * sets #HVTLFS_POLICY_NO_LAZY_EOI, asks before each entry of the guest, and keeps the bit clear while the
+ * VP is out of it.
+ *
+ * @param vp the VP; out of the guest; its own thread
+ * @return the address of the page, or #HVTLFS_NO_PAGE: the guest has none, or it is out of reach, or the
+ *         feature [vapic] is off
+ *
+ * No lock, no callback. Source: TLFS 7.8.7.1, 10.3.5.
+ */
+HVTLFS_API uint64_t hvtlfs_assist_page_gpa(const struct hvtlfs_vp *vp);
 
 /**
  * Take back the permission because an interrupt has become pending that waits for the EOI.

@@ -10,7 +10,7 @@
 # PATH where it is given as FILE=PATH, and programs bring the libraries they need. What each job said lands
 # in WORK/results/NAME, its exit status in WORK/results/NAME.status. The kernel is fetched into WORK once.
 # BED_TIMEOUT (seconds, default 600) bounds the run. BED_CPUS (default 2): with one, interrupts that are
-# injected come once only (docs/KVM.md). Exit status 0 if every job has ended.
+# injected come once only (docs/KVM.md). BED_ICOUNT: QEMU's -icount. Exit status 0 if every job has ended.
 #
 #     tests/nested/bed.sh --kernel WORK
 #
@@ -109,7 +109,7 @@ boot() {
     timeout -k 5 "${BED_TIMEOUT:-600}" qemu-system-x86_64 -machine q35 -cpu max -accel "tcg,thread=${BED_THREADS:-single}" \
         -smp "${BED_CPUS:-2}" -m "${BED_MEMORY:-1536}" -nodefaults -display none -no-reboot \
         -serial "file:$work/console" -serial "file:$work/output" \
-        -kernel "$work/kernel/vmlinuz" -initrd "$work/initrd" \
+        ${BED_ICOUNT:+-icount "$BED_ICOUNT"} -kernel "$work/kernel/vmlinuz" -initrd "$work/initrd" \
         -append "console=ttyS0 panic=-1 quiet mitigations=off nokaslr tsc=reliable clocksource=tsc no_timer_check"
 }
 

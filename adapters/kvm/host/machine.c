@@ -18,6 +18,7 @@
 #include "boot.h"
 #include "connections.h"
 #include "image.h"
+#include "kvm_stats.h"
 #include "pm_timer.h"
 
 enum {
@@ -64,7 +65,8 @@ static void boot_info_put(struct machine *machine)
         .flags = BOOT_SURVIVES_CRASH |
                  (machine->options->copy_overlays ? BOOT_HAS_APIC : BOOT_EVERYTHING) |
                  (machine->options->survey ? BOOT_SURVEY : 0) |
-                 (machine->options->bench ? BOOT_BENCH : 0),
+                 (machine->options->bench ? BOOT_BENCH : 0) |
+                 (machine->options->apic_page ? BOOT_APIC_PAGE : 0),
         .vp_count = machine->options->vps,
         .argument = machine->options->argument,
         .ram_bytes = MACHINE_RAM_BYTES,
@@ -130,6 +132,7 @@ static const char *vp_init(struct machine *machine, uint32_t number)
         return because(machine, "mapping kvm_run");
     }
     vp->run = run;
+    vp->stats = kvm_stats_open(vp->fd);
     machine->vp_count++;
     return NULL;
 }
@@ -375,6 +378,9 @@ void machine_free(struct machine *machine)
     hvtlfs_kvm_destroy(machine->hv);
     for (uint32_t n = 0; n < machine->vp_count; n++) {
         (void)munmap(machine->vps[n].run, machine->run_size);
+        if (machine->vps[n].stats >= 0) {
+            (void)close(machine->vps[n].stats);
+        }
         (void)close(machine->vps[n].fd);
     }
     if (machine->vm >= 0) {
@@ -402,12 +408,9 @@ static void end(struct machine *machine, bool finished, uint32_t status, const c
     (void)pthread_mutex_unlock(&machine->mutex);
 }
 
-/* The kernel counts all exits, also those that it serves itself; how many were of its own making - the
- * host's interrupts and our signals - it tells as well. */
 static void exits_add(const struct machine_vp *vp, struct exit_counts *sum)
 {
-    sum->all += stats_read(vp->fd, "exits") - stats_read(vp->fd, "irq_exits") -
-                stats_read(vp->fd, "signal_exits");
+    sum->all += kvm_stats_exits(vp->stats);
     sum->msrs += tally_sum(&vp->tally.msr_reads) + tally_sum(&vp->tally.msr_writes);
     sum->hypercalls += tally_sum(&vp->tally.hypercalls);
 }
@@ -443,6 +446,17 @@ static uint32_t pm_timer_now(void)
     return pm_timer((uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec, 1000000000);
 }
 
+/* Of all VPs, for a guest that counts by itself. */
+static uint32_t exits_now(const struct machine *machine)
+{
+    uint64_t exits = 0;
+
+    for (uint32_t n = 0; n < machine->vp_count; n++) {
+        exits += kvm_stats_exits(machine->vps[n].stats);
+    }
+    return (uint32_t)exits;
+}
+
 static uint32_t doubleword(const uint8_t *data, size_t size)
 {
     uint32_t value = 0;
@@ -473,8 +487,8 @@ static void io(struct machine *machine, struct kvm_run *run)
 
     if (run->io.direction == KVM_EXIT_IO_OUT) {
         out(machine, run->io.port, data, size);
-    } else if (run->io.port == BOOT_PORT_PM_TIMER) {
-        uint32_t shown = pm_timer_now();
+    } else if (run->io.port == BOOT_PORT_PM_TIMER || run->io.port == BOOT_PORT_EXITS) {
+        uint32_t shown = run->io.port == BOOT_PORT_EXITS ? exits_now(machine) : pm_timer_now();
 
         memcpy(data, &shown, size < sizeof shown ? size : sizeof shown);
     } else {

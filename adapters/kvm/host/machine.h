@@ -23,6 +23,7 @@ struct machine_vp {
     struct machine *machine;
     uint32_t number;
     int fd;
+    int stats; /* kvm_stats_open() */
     struct kvm_run *run;
     struct tally tally; /* written on its thread */
     pthread_t thread;
@@ -56,9 +57,6 @@ struct machine {
 /* Returns NULL, or what is wrong; *skip says that it is the machine's fault, not the user's. */
 const char *machine_init(struct machine *machine, const struct host_options *options, bool *skip);
 void machine_free(struct machine *machine);
-
-/* stats.c: one of the kernel's counters of a VP, by its name; 0 if it has none such. */
-uint64_t stats_read(int vp_fd, const char *name);
 
 /* Run until the guest finishes, something goes wrong or the time is up. */
 void machine_run(struct machine *machine);

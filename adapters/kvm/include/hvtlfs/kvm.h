@@ -152,6 +152,13 @@ struct hvtlfs_kvm_config {
      * helper finishes an instruction. */
     int (*ioctl)(void *context, int fd, unsigned long request, void *argument);
     void *ioctl_context; /**< Handed to ioctl. */
+
+    /** With the kernel's APIC and [vapic]: give the guest the hint to use the MSRs EOI, ICR and TPR, bit 3
+     * of EAX in leaf 0x40000004. Each of them is an exit to user space, which the APIC's own registers are
+     * not, so by default the leaf is without it and only a guest that insists uses them. With it Linux
+     * ends interrupts by its assist page also in x2APIC mode, which saves exits on a KVM without
+     * APICv and AVIC. Default false. */
+    bool recommend_apic_msrs;
 };
 
 /**
