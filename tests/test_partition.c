@@ -141,6 +141,61 @@ static void an_apic_id_is_any_number_given_once(void **state)
     expect_error(HVTLFS_ERR_APIC_ID, "4103");
 }
 
+static enum hvtlfs_status try_vps(const struct hvtlfs_vp_config *vps, uint32_t count)
+{
+    fixture.config.vps = vps;
+    fixture.config.vp_count = count;
+    return try(&error);
+}
+
+/* Numbers at the same place of different words are different, the first is looked at, and so is each window. */
+static void numbers_of_vps_are_not_confused(void **state)
+{
+    static const struct hvtlfs_vp_config good[][3] = {
+        {{0, 0}, {64, 64}, {128, 128}},
+        {{1, 4095}, {65, 4096}, {2, 8192}},
+        {{63, 0x80000000}, {127, 0x80000040}, {4095, 0x80001000}},
+    };
+    static const uint32_t twice[] = {0, 63, 64, 4095, 4096, 4097, 0x12345678, UINT32_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(try_vps(good[i], 3), HVTLFS_OK);
+    }
+    for (size_t i = 0; i < sizeof(twice) / sizeof(twice[0]); i++) {
+        const struct hvtlfs_vp_config bad[] = {{0, twice[i]}, {1, 5}, {2, twice[i]}};
+
+        assert_int_equal(try_vps(bad, 3), HVTLFS_ERR_APIC_ID);
+        expect_numbers(&error, twice[i], 0);
+        if (twice[i] < 4096 && twice[i] != 5) {
+            const struct hvtlfs_vp_config same[] = {{twice[i], 0}, {5, 1}, {twice[i], 2}};
+
+            assert_int_equal(try_vps(same, 3), HVTLFS_ERR_VP_INDEX);
+            expect_numbers(&error, twice[i], 0);
+        }
+    }
+}
+
+/* Of the host's own leaves one bit of one is hidden, where the guest has still to learn of it. */
+static void only_the_invariant_bit_of_its_leaf_is_hidden(void **state)
+{
+    (void)state;
+    fixture_prepare(&fixture);
+    fixture.features = "time,tsc-invariant";
+    fixture.config.invariant_tsc = true;
+    fixture_start(&fixture);
+    for (uint32_t leaf = 0x80000006; leaf <= 0x80000008; leaf++) {
+        struct hvtlfs_cpuid_regs regs = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+
+        (void)hvtlfs_cpuid(fixture.vp, leaf, 0, &regs);
+        assert_int_equal(regs.eax, UINT32_MAX);
+        assert_int_equal(regs.ebx, UINT32_MAX);
+        assert_int_equal(regs.ecx, UINT32_MAX);
+        assert_int_equal(regs.edx, leaf == 0x80000007 ? ~(1u << 8) : UINT32_MAX);
+    }
+    fixture_stop(&fixture);
+}
+
 static void memory_must_be_large_enough_and_aligned(void **state)
 {
     static uint8_t memory[1 << 20] __attribute__((aligned(4096)));
@@ -503,6 +558,8 @@ int main(void)
         HOSTED(the_number_of_vps_is_1_to_4096),
         HOSTED(a_vp_index_is_below_4096_and_given_once),
         HOSTED(an_apic_id_is_any_number_given_once),
+        HOSTED(numbers_of_vps_are_not_confused),
+        cmocka_unit_test(only_the_invariant_bit_of_its_leaf_is_hidden),
         HOSTED(memory_must_be_large_enough_and_aligned),
         HOSTED(the_rest_of_a_bad_configuration_is_named_too),
         HOSTED(a_hosts_call_has_its_bounds),
