@@ -172,6 +172,42 @@ static void every_bit_a_feature_shows_is_one_the_tlfs_names_and_is_its_own(void 
     }
 }
 
+/*
+ * What leans on what, by reason: a reader of an invalid page falls back on the counter (TLFS 12.7.3); messages
+ * and events are the SynIC's, which a VP finds by its index, as QEMU's hv-synic, hv-tlbflush and hv-ipi
+ * have it; a timer sends messages and counts reference time; the rest refine what they are named after.
+ */
+static void features_lean_on_what_they_use(void **state)
+{
+    static const enum hvtlfs_feature pairs[][2] = {
+        {HVTLFS_FEATURE_VP_INDEX, HVTLFS_FEATURE_HYPERCALL},
+        {HVTLFS_FEATURE_REFERENCE_TSC, HVTLFS_FEATURE_TIME_REF_COUNT},
+        {HVTLFS_FEATURE_SYNIC, HVTLFS_FEATURE_VP_INDEX},
+        {HVTLFS_FEATURE_SINT_POLLING, HVTLFS_FEATURE_SYNIC},
+        {HVTLFS_FEATURE_STIMER, HVTLFS_FEATURE_SYNIC},
+        {HVTLFS_FEATURE_STIMER, HVTLFS_FEATURE_TIME_REF_COUNT},
+        {HVTLFS_FEATURE_STIMER_DIRECT, HVTLFS_FEATURE_STIMER},
+        {HVTLFS_FEATURE_UNHALTED_TIMER, HVTLFS_FEATURE_VAPIC},
+        {HVTLFS_FEATURE_RESET_RECOMMENDED, HVTLFS_FEATURE_RESET},
+        {HVTLFS_FEATURE_TLBFLUSH, HVTLFS_FEATURE_VP_INDEX},
+        {HVTLFS_FEATURE_TLBFLUSH_EXT, HVTLFS_FEATURE_TLBFLUSH},
+        {HVTLFS_FEATURE_IPI, HVTLFS_FEATURE_VP_INDEX},
+        {HVTLFS_FEATURE_EX_PROCESSOR_MASKS, HVTLFS_FEATURE_VP_INDEX},
+        {HVTLFS_FEATURE_VP_REGISTERS, HVTLFS_FEATURE_VP_INDEX},
+        {HVTLFS_FEATURE_START_VP, HVTLFS_FEATURE_VP_INDEX},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        const struct hvtlfs_features needs = hvtlfs_feature_needs(pairs[i][0]);
+
+        if (!hvtlfs_features_has(&needs, pairs[i][1])) {
+            fail_msg("%s does not need %s", hvtlfs_feature_name(pairs[i][0]),
+                     hvtlfs_feature_name(pairs[i][1]));
+        }
+    }
+}
+
 static void expect_count(const char *value, enum hvtlfs_status status, uint32_t count)
 {
     char text[64];
@@ -279,6 +315,7 @@ int main(void)
                                minimal),
         cmocka_unit_test_setup(every_bit_a_feature_shows_is_one_the_tlfs_names_and_is_its_own,
                                minimal),
+        cmocka_unit_test(features_lean_on_what_they_use),
         cmocka_unit_test(numbers_are_decimal_or_hexadecimal),
         cmocka_unit_test(the_bits_of_a_feature_are_those_of_its_leaves),
         cmocka_unit_test(what_a_host_must_give_is_listed_once),

@@ -304,6 +304,35 @@ static void test_the_host_is_asked_for_architectural_registers_only(void **state
     fixture_stop(&fixture);
 }
 
+/* ---- Variable headers ---- */
+
+/* A sparse set has at most 64 banks (7.8.7.3): a header of more is malformed before it is looked at. */
+static void test_a_header_has_no_more_qwords_than_a_set_has_banks(void **state)
+{
+    static const struct {
+        uint16_t code;
+        uint32_t header, list;
+        uint32_t most;
+    } rows[] = {
+        {HvCallFlushVirtualAddressSpaceEx, 32, 0, 64},
+        {HvCallFlushVirtualAddressListEx, 32, 8, 64},
+        {HvCallSendSyntheticClusterIpiEx, 24, 0, 64},
+        {HvCallRetargetDeviceInterrupt, 56, 0, 65}, /* ValidBanksMask is variable, too */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (uint32_t more = 0; more < 2; more++) {
+            guest_prepare(&call, rows[i].code,
+                          rows[i].header + 8 * (rows[i].most + more) + rows[i].list, 0);
+            call.variable = rows[i].most + more;
+            call.reps = rows[i].list ? 1 : 0;
+            guest_make(&fixture, &call, &answer);
+            assert_int_equal(answer.status == HV_STATUS_INVALID_HYPERCALL_INPUT, more);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +346,8 @@ int main(void)
                                         stop),
         cmocka_unit_test_setup_teardown(test_a_set_and_its_flag_come_together, start, stop),
         cmocka_unit_test_setup_teardown(test_an_index_comes_with_zeros_behind_it, start, stop),
+        cmocka_unit_test_setup_teardown(test_a_header_has_no_more_qwords_than_a_set_has_banks,
+                                        start, stop),
         cmocka_unit_test(test_the_host_is_asked_for_architectural_registers_only),
     };
 
