@@ -6,6 +6,8 @@
  */
 #include "guest_call.h"
 
+#include <stdio.h>
+
 static struct fixture fixture;
 static struct guest_call call;
 static struct guest_answer answer;
@@ -333,6 +335,49 @@ static void test_a_header_has_no_more_qwords_than_a_set_has_banks(void **state)
     }
 }
 
+/* ---- Privileges ---- */
+
+/* TLFS 3.12.2: a call whose feature is off is denied, whichever of its features it is. */
+static void test_each_call_needs_each_of_its_features(void **state)
+{
+    static const struct {
+        uint16_t code;
+        const char *without;
+    } rows[] = {
+        {HvCallFlushVirtualAddressSpace, "tlbflush=off,tlbflush-ext=off"},
+        {HvCallFlushVirtualAddressList, "tlbflush=off,tlbflush-ext=off"},
+        {HvCallFlushVirtualAddressSpaceEx, "tlbflush=off,tlbflush-ext=off"},
+        {HvCallFlushVirtualAddressListEx, "tlbflush=off,tlbflush-ext=off"},
+        {HvCallFlushVirtualAddressSpaceEx, "ex-processor-masks=off"},
+        {HvCallFlushVirtualAddressListEx, "ex-processor-masks=off"},
+        {HvCallSendSyntheticClusterIpiEx, "ex-processor-masks=off"},
+        {HvCallSendSyntheticClusterIpi, "ipi=off"},
+        {HvCallSendSyntheticClusterIpiEx, "ipi=off"},
+        {HvCallGetVpRegisters, "vp-registers=off"},
+        {HvCallSetVpRegisters, "vp-registers=off"},
+        {HvCallStartVirtualProcessor, "start-vp=off"},
+        {HvCallRetargetDeviceInterrupt, "device-interrupts=off"},
+        {HvCallPostMessage, "post-messages=off"},
+        {HvCallSignalEvent, "signal-events=off"},
+        {HvCallSwitchVirtualAddressSpace, "address-space-switch=off"},
+        {HvCallNotifyLongSpinWait, "spinlocks=off"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char features[400];
+
+        (void)snprintf(features, sizeof(features), EVERY_CALL ",%s", rows[i].without);
+        fixture_prepare(&fixture);
+        fixture.features = features;
+        fixture_start(&fixture);
+        guest_prepare(&call, rows[i].code, 64, 0);
+        guest_make(&fixture, &call, &answer);
+        assert_int_equal(answer.status, HV_STATUS_ACCESS_DENIED);
+        fixture_stop(&fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_index_comes_with_zeros_behind_it, start, stop),
         cmocka_unit_test_setup_teardown(test_a_header_has_no_more_qwords_than_a_set_has_banks,
                                         start, stop),
+        cmocka_unit_test(test_each_call_needs_each_of_its_features),
         cmocka_unit_test(test_the_host_is_asked_for_architectural_registers_only),
     };
 
