@@ -242,7 +242,7 @@ class Site:
         # An anchor on each heading, as GitHub makes them, for links and the table of contents.
         used = set()
         def anchored(match):
-            word = re.sub(r"[^a-z0-9]+", "_", match.group(2).lower()).strip("_")
+            word = re.sub(r"[^a-z0-9]+", "_", match.group(2).lower().replace("'", "")).strip("_")
             anchor = f"{name.lower()}_{word}"
             while anchor in used:
                 anchor += "_"
