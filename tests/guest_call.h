@@ -53,7 +53,7 @@ static inline void guest_put(struct guest_call *call, uint32_t offset, uint32_t 
                              uint64_t value)
 {
     uint32_t shift = 8 * (offset % 8);
-    uint64_t mask = (UINT64_C(1) << 8 * size) - 1;
+    uint64_t mask = UINT64_MAX >> (64 - 8 * size);
     uint64_t *qword = &call->input.qwords[offset / 8];
 
     *qword = (*qword & ~(mask << shift)) | (value & mask) << shift;
