@@ -142,12 +142,16 @@ static void test_a_number_of_a_feature_that_is_off_must_be_0(void **state)
 
 static void test_a_page_is_what_its_tag_says(void **state)
 {
-    struct bytes saved = a_state("vapic");
-    size_t at = field(&saved, "OVLY", "PAGE");
+    static const char *const tags[] = {"KIND", "GPA ", "PAGE"};
 
     (void)state;
-    memcpy(saved.at + at, "WHAT", 4);
-    expect_refused(&saved, "vapic", "unknown field", at + FIELD);
+    for (size_t i = 0; i < 3; i++) {
+        struct bytes saved = a_state("vapic");
+        size_t at = field(&saved, "OVLY", tags[i]);
+
+        memcpy(saved.at + at, "WHAT", 4);
+        expect_refused(&saved, "vapic", "unknown field", at + FIELD);
+    }
 }
 
 /* Four bytes for a timer, 260 for a message, nothing in between. */
@@ -180,6 +184,220 @@ static void test_the_index_that_differs_is_told(void **state)
     expect_numbers(&error, 7, 1);
     free(saved.at);
     fixture_stop(&to);
+}
+
+/* The last section ends where the state does, and a section's last field where the section does. */
+static void test_nothing_reaches_beyond_what_holds_it(void **state)
+{
+    struct bytes saved;
+    size_t at;
+
+    (void)state;
+    for (uint32_t more = 8; more <= 32; more += 8) {
+        saved = a_state("vapic");
+        at = section(&saved, "OVLY", ANY_VP); /* the only one */
+        assert_int_equal(at + SECTION + number(saved.at + at + 12), saved.size);
+        set_number(saved.at + at + 12, number(saved.at + at + 12) + more, 4);
+        expect_refused(&saved, "vapic", "section.size", at);
+    }
+    for (uint32_t more = 1; more <= 16; more++) {
+        saved = a_state("vapic");
+        at = field(&saved, "IDEN", "HCAL");
+        set_number(saved.at + at + 4, 8 + more, 4);
+        expect_refused(&saved, "vapic", "field.size", at + 4);
+    }
+    saved = a_state("vapic");
+    at = saved.size;
+    splice(&saved, at, 0, NULL, 8);
+    expect_refused(&saved, "vapic", "section.size", at);
+    saved = a_state("vapic");
+    at = section(&saved, "OVLY", ANY_VP);
+    set_number(saved.at + at + 12, number(saved.at + at + 12) - 4, 4);
+    expect_refused(&saved, "vapic", "section.size", at);
+}
+
+static void test_rows_do_not_come_twice(void **state)
+{
+    struct bytes saved = a_state("vapic");
+    size_t at = section(&saved, "IDEN", ANY_VP);
+
+    (void)state;
+    repeat_section(&saved, at);
+    at += SECTION + number(saved.at + at + 12);
+    expect_refused(&saved, "vapic", "order of fields", at + SECTION + FIELD);
+}
+
+static void test_a_number_is_judged_where_it_stands(void **state)
+{
+    struct bytes saved = a_state("time");
+    size_t at = field(&saved, "CLCK", "MIGR") + FIELD;
+
+    (void)state;
+    set_number(saved.at + at, 2, 4); /* yes or no */
+    expect_refused(&saved, "time", "clock.migrated", at);
+    saved = a_state("time");
+    at = field(&saved, "IDEN", "HCAL") + FIELD;
+    set_number(saved.at + at, UINT64_C(1) << 40 | 1, 8); /* beyond the last page */
+    expect_refused(&saved, "time", "identity.hypercall", at);
+}
+
+static void test_fields_of_conf_have_their_sizes(void **state)
+{
+    struct bytes saved = a_state("vapic");
+    size_t at = field(&saved, "CONF", "COPY");
+
+    (void)state;
+    set_number(saved.at + at + 4, 8, 4);
+    expect_refused(&saved, "vapic", "CONF.COPY", at + FIELD);
+    saved = a_state("vapic");
+    at = field(&saved, "CONF", "VPS ");
+    resize(&saved, HEADER, at + FIELD + 16, 8);
+    set_number(saved.at + at + 4, 20, 4); /* two VPs and a half */
+    expect_refused(&saved, "vapic", "CONF.VPS", at + FIELD);
+}
+
+static bool with_host_time;
+
+static void set_host_time(struct hvtlfs_config *config)
+{
+    if (!with_host_time) {
+        config->ops.host_time = NULL;
+    }
+}
+
+static enum hvtlfs_status load(struct bytes *saved, const char *features, bool host_time,
+                               struct hvtlfs_error *error)
+{
+    enum hvtlfs_status status;
+    struct fixture to;
+
+    seal(saved);
+    fixture_prepare(&to);
+    to.features = features;
+    to.config.invariant_tsc = true;
+    to.config.apic_hz = APIC_HZ;
+    to.adjust = set_host_time;
+    with_host_time = host_time;
+    fixture_start(&to);
+    status = hvtlfs_state_load(to.partition, saved->at, saved->size, error);
+    free(saved->at);
+    fixture_stop(&to);
+    return status;
+}
+
+/* The guest has seen its leaves and how wide its addresses are. */
+static void test_what_the_guest_was_shown_must_be_the_same(void **state)
+{
+    struct bytes saved = a_state("vapic");
+    struct hvtlfs_error error;
+    size_t at = field(&saved, "CONF", "LEAF") + FIELD;
+    uint32_t leaf = number(saved.at + at);
+
+    (void)state;
+    set_number(saved.at + field(&saved, "CONF", "GPAL") + FIELD, UINT64_C(1) << 39, 8);
+    assert_int_equal(load(&saved, "vapic", true, &error), HVTLFS_ERR_STATE_INCOMPATIBLE);
+    assert_string_equal(error.name, "gpa_limit");
+    expect_numbers(&error, UINT64_C(1) << 39, UINT64_C(1) << 40);
+    saved = a_state("vapic");
+    set_number(saved.at + at, leaf ^ 1, 4);
+    assert_int_equal(load(&saved, "vapic", true, &error), HVTLFS_ERR_STATE_INCOMPATIBLE);
+    assert_string_equal(error.name, "leaves");
+    expect_numbers(&error, leaf ^ 1, leaf);
+}
+
+/* The host's clock is needed by who has time, and did not begin with an invariant TSC. */
+static void test_a_clock_is_asked_for_where_it_is_needed(void **state)
+{
+    struct hvtlfs_error error;
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        const char *features = i & 1 ? "time" : "vapic";
+        struct bytes saved = a_state(features);
+
+        set_number(saved.at + field(&saved, "CLCK", "STIN") + FIELD, i & 2 ? 1 : 0, 4);
+        assert_int_equal(load(&saved, features, false, &error),
+                         i == 1 ? HVTLFS_ERR_STATE_INCOMPATIBLE : HVTLFS_OK);
+        if (i == 1) {
+            assert_string_equal(error.name, "clock.started_invariant");
+            expect_numbers(&error, 0, 0);
+        }
+    }
+}
+
+static void test_rates_that_nobody_emulates_may_be_unknown(void **state)
+{
+    struct bytes saved = a_state("vapic");
+
+    (void)state;
+    set_number(saved.at + field(&saved, "REEN", "KNHZ") + FIELD, 0, 8);
+    set_number(saved.at + field(&saved, "REEN", "REHZ") + FIELD, 0, 8);
+    assert_int_equal(load(&saved, "vapic", true, NULL), HVTLFS_OK);
+}
+
+/* Not even what is said again after a load. */
+static void test_a_used_partition_is_refused_without_a_word_to_the_host(void **state)
+{
+    struct bytes saved = a_state("npiep");
+    struct hvtlfs_error error;
+    struct fixture to;
+
+    (void)state;
+    start(&to, "npiep");
+    show_the_hypercall_page(&to);
+    expect_write(to.vp, HV_X64_MSR_NPIEP_CONFIG, 3);
+    model_host_clear_events(to.host);
+    assert_int_equal(hvtlfs_state_load(to.partition, saved.at, saved.size, &error),
+                     HVTLFS_ERR_ORDER);
+    expect_numbers(&error, 0, 0);
+    assert_int_equal(model_host_event_count(to.host), 0);
+    free(saved.at);
+    fixture_stop(&to);
+}
+
+/* ---- What is written ---- */
+
+static bool has_section(const struct bytes *saved, const char *tag)
+{
+    for (size_t at = HEADER; at < saved->size; at += SECTION + number(saved->at + at + 12)) {
+        if (memcmp(saved->at + at, tag, 4) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void test_what_has_nothing_to_say_is_not_written(void **state)
+{
+    struct bytes saved = a_state(SYNIC_FEATURES);
+
+    (void)state;
+    assert_true(has_section(&saved, "OVLY"));
+    assert_false(has_section(&saved, "SMSG")); /* no message waits */
+    free(saved.at);
+}
+
+/* A page is written by its bytes if only the last of them is not zero, and without them if all are. */
+static void test_a_pages_last_byte_counts(void **state)
+{
+    size_t sizes[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const uint8_t last = i ? 0x80 : 0;
+        struct fixture fixture;
+        struct bytes saved;
+
+        start(&fixture, "vapic");
+        expect_write(fixture.vp, HV_X64_MSR_VP_ASSIST_PAGE, ASSIST_GPA | 1);
+        assert_int_equal(model_host_guest_write(fixture.host, ASSIST_GPA + 4095, &last, 1),
+                         MODEL_ACCESS_OK);
+        saved = save(&fixture);
+        sizes[i] = saved.size;
+        free(saved.at);
+        fixture_stop(&fixture);
+    }
+    assert_int_equal(sizes[1], sizes[0] + FIELD + HVTLFS_PAGE_SIZE);
 }
 
 /* TLFS 11.4: a message has up to 240 bytes; SINT 15 is the last. */
@@ -669,6 +887,16 @@ int main(void)
         cmocka_unit_test(test_a_page_is_what_its_tag_says),
         cmocka_unit_test(test_an_item_of_another_size_is_none),
         cmocka_unit_test(test_the_index_that_differs_is_told),
+        cmocka_unit_test(test_nothing_reaches_beyond_what_holds_it),
+        cmocka_unit_test(test_rows_do_not_come_twice),
+        cmocka_unit_test(test_a_number_is_judged_where_it_stands),
+        cmocka_unit_test(test_fields_of_conf_have_their_sizes),
+        cmocka_unit_test(test_what_the_guest_was_shown_must_be_the_same),
+        cmocka_unit_test(test_a_clock_is_asked_for_where_it_is_needed),
+        cmocka_unit_test(test_rates_that_nobody_emulates_may_be_unknown),
+        cmocka_unit_test(test_a_used_partition_is_refused_without_a_word_to_the_host),
+        cmocka_unit_test(test_what_has_nothing_to_say_is_not_written),
+        cmocka_unit_test(test_a_pages_last_byte_counts),
         cmocka_unit_test(test_the_longest_message_of_the_last_sint_comes_back),
         cmocka_unit_test(test_a_page_that_cannot_be_shown_leaves_no_trace),
         cmocka_unit_test(test_copies_that_cannot_be_taken_leave_no_trace),
