@@ -18,19 +18,23 @@ struct bytes {
     size_t size;
 };
 
-/* Frozen, and saved. Whoever gets it frees `at`. */
-static inline struct bytes save(struct fixture *fixture)
+/* Of a frozen partition. Whoever gets it frees `at`. */
+static inline struct bytes save_frozen(const struct hvtlfs_partition *partition)
 {
     struct bytes saved;
     size_t used;
 
-    assert_int_equal(hvtlfs_freeze(fixture->partition), HVTLFS_OK);
-    saved.size = hvtlfs_state_size(fixture->partition);
+    saved.size = hvtlfs_state_size(partition);
     saved.at = malloc(saved.size);
     assert_non_null(saved.at);
-    assert_int_equal(hvtlfs_state_save(fixture->partition, saved.at, saved.size, &used, NULL),
-                     HVTLFS_OK);
+    assert_int_equal(hvtlfs_state_save(partition, saved.at, saved.size, &used, NULL), HVTLFS_OK);
     return saved;
+}
+
+static inline struct bytes save(struct fixture *fixture)
+{
+    assert_int_equal(hvtlfs_freeze(fixture->partition), HVTLFS_OK);
+    return save_frozen(fixture->partition);
 }
 
 static inline uint32_t number(const uint8_t *at)

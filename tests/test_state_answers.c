@@ -355,6 +355,50 @@ static void test_a_used_partition_is_refused_without_a_word_to_the_host(void **s
     fixture_stop(&to);
 }
 
+/* What follows from the registers is worked out again: vectors that need no EOI (TLFS 11.8.4)... */
+static void test_auto_eoi_is_known_after_a_load(void **state)
+{
+    struct bytes saved = a_state_with_messages();
+    struct fixture to;
+
+    (void)state;
+    set_number(saved.at + field(&saved, "SYNC", "SINT") + FIELD, UINT64_C(0x20041), 8);
+    seal(&saved);
+    start(&to, SYNIC_FEATURES);
+    assert_int_equal(hvtlfs_state_load(to.partition, saved.at, saved.size, NULL), HVTLFS_OK);
+    assert_true(hvtlfs_synic_is_auto_eoi(to.vp, 0x41));
+    assert_false(hvtlfs_synic_is_auto_eoi(to.vp, 0x42));
+    assert_false(hvtlfs_synic_is_auto_eoi(to.vp, 256));
+    free(saved.at);
+    fixture_stop(&to);
+}
+
+/* ...and that a timer without a count does not run, and one without a message has none waiting. */
+static void test_a_timers_flags_follow_its_registers(void **state)
+{
+    static const char *const runs[] = {"RUN0", "RUN1", "RUN2", "RUN3"};
+    static const char *const queued[] = {"QUE0", "QUE1", "QUE2", "QUE3"};
+    struct bytes saved = a_state(SYNIC_FEATURES), again;
+    struct fixture to;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        set_number(saved.at + field(&saved, "STIM", runs[i]) + FIELD, 1, 4);
+        set_number(saved.at + field(&saved, "STIM", queued[i]) + FIELD, 1, 4);
+    }
+    seal(&saved);
+    start(&to, SYNIC_FEATURES);
+    assert_int_equal(hvtlfs_state_load(to.partition, saved.at, saved.size, NULL), HVTLFS_OK);
+    again = save_frozen(to.partition);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(number(again.at + field(&again, "STIM", runs[i]) + FIELD), 0);
+        assert_int_equal(number(again.at + field(&again, "STIM", queued[i]) + FIELD), 0);
+    }
+    free(saved.at);
+    free(again.at);
+    fixture_stop(&to);
+}
+
 /* ---- What is written ---- */
 
 static bool has_section(const struct bytes *saved, const char *tag)
@@ -895,6 +939,8 @@ int main(void)
         cmocka_unit_test(test_a_clock_is_asked_for_where_it_is_needed),
         cmocka_unit_test(test_rates_that_nobody_emulates_may_be_unknown),
         cmocka_unit_test(test_a_used_partition_is_refused_without_a_word_to_the_host),
+        cmocka_unit_test(test_auto_eoi_is_known_after_a_load),
+        cmocka_unit_test(test_a_timers_flags_follow_its_registers),
         cmocka_unit_test(test_what_has_nothing_to_say_is_not_written),
         cmocka_unit_test(test_a_pages_last_byte_counts),
         cmocka_unit_test(test_the_longest_message_of_the_last_sint_comes_back),
