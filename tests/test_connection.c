@@ -131,6 +131,24 @@ static void test_bad_connections_are_refused(void **state)
     fixture_stop(&fixture);
 }
 
+/* Identifiers have 24 bits (TLFS 11.7), a port of events up to 2048 flags. */
+static void test_the_last_of_every_number_is_good(void **state)
+{
+    struct fixture fixture;
+    struct hvtlfs_connection good;
+
+    (void)state;
+    start(&fixture);
+    good = to_sint(0xFFFFFF, HVTLFS_CONNECTION_MESSAGE, 0, 15);
+    good.port_id = 0xFFFFFF;
+    assert_int_equal(hvtlfs_connection_add(NULL, &good), HVTLFS_ERR_ARGUMENT);
+    expect_add(&fixture, &good, HVTLFS_OK);
+    good = to_sint(1, HVTLFS_CONNECTION_EVENT, 0, 15);
+    good.flag_count = 2048;
+    expect_add(&fixture, &good, HVTLFS_OK);
+    fixture_stop(&fixture);
+}
+
 static void test_table_is_bounded_and_rows_are_used_again(void **state)
 {
     struct fixture fixture;
@@ -637,6 +655,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_connections_are_refused),
+        cmocka_unit_test(test_the_last_of_every_number_is_good),
         cmocka_unit_test(test_table_is_bounded_and_rows_are_used_again),
         cmocka_unit_test(test_message_connections_take_buffers_and_give_them_back),
         cmocka_unit_test(test_timer_does_not_bring_the_messages_of_a_removed_connection),

@@ -216,6 +216,21 @@ static void test_nothing_reaches_beyond_what_holds_it(void **state)
     expect_refused(&saved, "vapic", "section.size", at);
 }
 
+/* Of a section's flags only bit 31 means anything. */
+static void test_flags_that_nobody_knows_are_found(void **state)
+{
+    static const char *const sections[] = {"CONF", "IDEN", "OVLY"};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct bytes saved = a_state("vapic");
+        size_t at = section(&saved, sections[i], ANY_VP);
+
+        set_number(saved.at + at + 4, 1, 4);
+        expect_refused(&saved, "vapic", "section.flags", at + 4);
+    }
+}
+
 static void test_rows_do_not_come_twice(void **state)
 {
     struct bytes saved = a_state("vapic");
@@ -932,6 +947,7 @@ int main(void)
         cmocka_unit_test(test_an_item_of_another_size_is_none),
         cmocka_unit_test(test_the_index_that_differs_is_told),
         cmocka_unit_test(test_nothing_reaches_beyond_what_holds_it),
+        cmocka_unit_test(test_flags_that_nobody_knows_are_found),
         cmocka_unit_test(test_rows_do_not_come_twice),
         cmocka_unit_test(test_a_number_is_judged_where_it_stands),
         cmocka_unit_test(test_fields_of_conf_have_their_sizes),
