@@ -18,7 +18,7 @@ MEASURED = {
         "all": "all",
         "msr": "no TSC page",
     },
-    "interrupts": {"timers": "clock and timers only", "vapic": "with hv-vapic", "all": "all"},
+    "interrupts": {"none": "no enlightenment", "vapic": "hv-vapic, APIC timer", "all": "all"},
 }
 CLOCKS = [  # clock source, the machine it is measured on, its name in the table
     ("hyperv_clocksource_tsc_page", "all", "reference TSC page"),
@@ -175,7 +175,7 @@ def document(phases, times, kernel):
         list(shown.values()) + ["first : last"],
         [operation_row(phases["clocks"], shown, "tick")],
     )
-    lines += ["Two VPs, synthetic timers in each:", ""]
+    lines += ["Two VPs:", ""]
     shown = MEASURED["interrupts"]
     table(
         lines,

@@ -30,14 +30,13 @@ clocks() {
 
 # What enlightenments save: docs/bench/linux.md and its plot
 long_bench() {
-    local time=hv-relaxed,hv-vpindex,hv-time,hv-frequencies timers=hv-synic,hv-stimer,hv-stimer-direct
+    local time=hv-relaxed,hv-vpindex,hv-time,hv-frequencies
     clocks none max &&
         clocks all "max,$everything" &&
         clocks msr "max,$everything,x-hv-tcg=reference-tsc=off" &&
         counted vapic-clocks 1 "max,$time,hv-vapic" hvt=bench_ticks &&
-        # Two VPs have synthetic timers throughout: timers are not what is compared here.
-        counted timers-interrupts 2 "max,$time,$timers" hvt=bench_interrupts &&
-        counted vapic-interrupts 2 "max,$time,$timers,hv-vapic" hvt=bench_interrupts &&
+        counted none-interrupts 2 max hvt=bench_interrupts &&
+        counted vapic-interrupts 2 "max,$time,hv-vapic" hvt=bench_interrupts &&
         counted all-interrupts 2 "max,$everything" hvt=bench_interrupts || return
     [[ $problems ]] && return
     mkdir -p "$root/docs/bench"
