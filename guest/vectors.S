@@ -4,11 +4,11 @@
 
     .text
 
-/* 256 stubs of 16 bytes each. Those exceptions that push no error code get a 0, so that every frame
+/* 256 entries of 16 bytes each. Those exceptions that push no error code get a 0, so that every frame
  * has the shape of struct trap_frame. */
     .balign 16
-    .globl trap_stubs
-trap_stubs:
+    .globl trap_entries
+trap_entries:
     .set vector, 0
     .rept 256
     .balign 16

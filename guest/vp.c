@@ -31,7 +31,7 @@ union vp_area {
 };
 
 extern uint64_t gdt[];
-extern const uint8_t trap_stubs[];
+extern const uint8_t trap_entries[];
 extern const uint8_t guard_out[];
 extern const uint8_t secondary16[];
 extern const uint8_t secondary16_end[];
@@ -65,14 +65,14 @@ const struct boot_info *boot_info(void)
 
 static void gate_set(unsigned vector)
 {
-    uint64_t stub = (uint64_t)(uintptr_t)trap_stubs + (uint64_t)16 * vector;
+    uint64_t entry = (uint64_t)(uintptr_t)trap_entries + (uint64_t)16 * vector;
 
     idt[vector] = (struct gate){
-        .offset_low = (uint16_t)stub,
+        .offset_low = (uint16_t)entry,
         .selector = GDT_CODE0,
         .type = vector == 3 ? IDT_USER_GATE : IDT_INTERRUPT_GATE,
-        .offset_middle = (uint16_t)(stub >> 16),
-        .offset_high = (uint32_t)(stub >> 32),
+        .offset_middle = (uint16_t)(entry >> 16),
+        .offset_high = (uint32_t)(entry >> 32),
     };
 }
 
