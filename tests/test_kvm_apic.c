@@ -503,15 +503,21 @@ static void test_x2apic_mode_has_msrs_of_its_own(void **state)
     assert_int_equal(fake.msi_count + fake.stores + fake.set_lapic, 0);
 }
 
-/* Settling comes before a VMM saves the APIC. */
-static void test_settling_carries_the_eoi_out(void **state)
+/* The guest's EOI by MSR has exited; the store that ends the interrupt is still to be made. */
+static void create_and_owe_an_eoi(void)
 {
-    (void)state;
     create();
     vector_put(ISR, 0x41, true);
     fake.guest[fake.count++] = (struct access){true, HV_X64_MSR_EOI, 0};
     assert_int_equal(hvtlfs_kvm_enter(hv, 0), 0);
     assert_int_equal(hvtlfs_kvm_exit(hv, 0, run()), HVTLFS_KVM_HANDLED);
+}
+
+/* Settling comes before a VMM saves the APIC. */
+static void test_settling_carries_the_eoi_out(void **state)
+{
+    (void)state;
+    create_and_owe_an_eoi();
     assert_int_equal(fake.eois, 0);
     assert_int_equal(hvtlfs_kvm_settle(hv, 0), 0);
     assert_int_equal(fake.eois, 1);
@@ -523,11 +529,7 @@ static void test_settling_carries_the_eoi_out(void **state)
 static void test_signals_in_the_middle_of_the_store_are_not_lost(void **state)
 {
     (void)state;
-    create();
-    vector_put(ISR, 0x41, true);
-    fake.guest[fake.count++] = (struct access){true, HV_X64_MSR_EOI, 0};
-    assert_int_equal(hvtlfs_kvm_enter(hv, 0), 0);
-    assert_int_equal(hvtlfs_kvm_exit(hv, 0, run()), HVTLFS_KVM_HANDLED);
+    create_and_owe_an_eoi();
     fake.interrupt = 3;
     assert_int_equal(hvtlfs_kvm_enter(hv, 0), 0);
     assert_int_equal(fake.stores, 1);
@@ -539,11 +541,7 @@ static void test_signals_in_the_middle_of_the_store_are_not_lost(void **state)
 static void test_immediate_exit_stays_the_vmms_during_the_store(void **state)
 {
     (void)state;
-    create();
-    vector_put(ISR, 0x41, true);
-    fake.guest[fake.count++] = (struct access){true, HV_X64_MSR_EOI, 0};
-    assert_int_equal(hvtlfs_kvm_enter(hv, 0), 0);
-    assert_int_equal(hvtlfs_kvm_exit(hv, 0, run()), HVTLFS_KVM_HANDLED);
+    create_and_owe_an_eoi();
     runs[0].immediate_exit = VMM_EXIT;
     fake.interrupt = 2;
     assert_int_equal(hvtlfs_kvm_enter(hv, 0), 0);
@@ -591,11 +589,7 @@ static void test_a_store_that_never_ends_is_given_up(void **state)
 
     (void)state;
     fake.interrupt = 100000;
-    create();
-    vector_put(ISR, 0x41, true);
-    fake.guest[fake.count++] = (struct access){true, HV_X64_MSR_EOI, 0};
-    assert_int_equal(hvtlfs_kvm_enter(hv, 0), 0);
-    assert_int_equal(hvtlfs_kvm_exit(hv, 0, run()), HVTLFS_KVM_HANDLED);
+    create_and_owe_an_eoi();
     assert_int_equal(hvtlfs_kvm_enter(hv, 0), 0);
     assert_int_equal(fake.set_lapic, 1);
     assert_false(vector_get(ISR, 0x41));

@@ -13,8 +13,6 @@ source_dir=$(cd "$here/../.." && pwd)
 mode=${1:---normal}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
 machine=gcc_x86_64
 
 for tool in frama-c why3 z3 cvc4; do
@@ -38,16 +36,7 @@ for name in clear from_mask bank add remove has is_empty count next intersect un
     sets=$sets,hvtlfs_vp_set_$name
 done
 
-# verdict GOOD NAME DETAIL
-verdict() {
-    if [ "$1" = yes ]; then
-        passed=$((passed + 1))
-        echo "ok   $2: $3"
-    else
-        failed=$((failed + 1))
-        echo "FAIL $2: $3"
-    fi
-}
+. "$here/verdict.sh"
 
 # frama FOLDER ARGUMENT...: with the sources of FOLDER
 frama() {

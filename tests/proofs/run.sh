@@ -12,24 +12,13 @@ source_dir=$(cd "$here/../.." && pwd)
 mode=${1:---normal}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
 absent=
 
 have() {
     command -v "$1" >/dev/null 2>&1 || { absent="$absent $1"; return 1; }
 }
 
-# verdict GOOD NAME DETAIL
-verdict() {
-    if [ "$1" = yes ]; then
-        passed=$((passed + 1))
-        echo "ok   $2: $3"
-    else
-        failed=$((failed + 1))
-        echo "FAIL $2: $3"
-    fi
-}
+. "$here/verdict.sh"
 
 # Every check-sat of a lemma must answer unsat: there is no counterexample.
 lemma() {
